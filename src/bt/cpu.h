@@ -1,0 +1,146 @@
+/*
+ * BtCpu: the vCPU block of the translator.  Translated code reaches it through GS; exec functions and the dispatcher through a pointer.
+ *
+ * In translated code the guest's GPRs are in host registers.  In C, they are in gpr[], RFLAGS' status bits in status_of/status_ah, and
+ * the vector and x87 registers are still live in the host's registers (fpu_live), which is why src/bt/exec-*.c and src/softmmu are
+ * compiled with -mgeneral-regs-only and call no libc.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bt/insn.h"
+#include "core/cpu.h"
+#include "softmmu/mmu.h"
+#include "x86/state.h"
+
+/* What a translation depends on besides its bytes and address.  BtCpu.mode holds the current value. */
+#define MODE_CODE64   0x001u /* CS.L in long mode */
+#define MODE_CODE32   0x002u /* CS.D; neither: 16-bit code */
+#define MODE_STACK32  0x004u /* SS.B (64-bit code: always 64-bit stack) */
+#define MODE_USER     0x008u /* CPL 3 */
+#define MODE_CPL0     0x010u /* CPL 0 */
+#define MODE_AC       0x020u /* CPL < 3 and EFLAGS.AC: class MMU_KERNEL_AC */
+#define MODE_FLAT     0x040u /* CS, DS, ES, SS have base 0 and limit 4 GiB - 1, and are usable and writable where data */
+#define MODE_TF       0x080u /* single step: one instruction a block */
+#define MODE_NO_FPU   0x100u /* CR0.EM or CR0.TS: x87/MMX/SSE go through ex_fpu_check */
+#define MODE_NO_SSE   0x200u /* CR4.OSFXSR = 0 */
+#define MODE_NO_AVX   0x400u /* CR4.OSXSAVE = 0 or XCR0[2:1] != 3 */
+#define MODE_PM       0x800u /* protected mode, not virtual-8086 */
+#define MODE_V86      0x1000u
+#define MODE_ALIGN    0x2000u /* CPL 3, CR0.AM and EFLAGS.AC: #AC checks */
+#define MODE_NO_AVX512 0x4000u /* XCR0[7:5] != 7 */
+
+#define JUMP_CACHE_BITS 10
+#define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
+typedef struct JumpCacheEntry {
+    uint64_t rip; /* RIP, ~0 when empty */
+    void *host;   /* where to go on in the code cache */
+} JumpCacheEntry;
+
+typedef struct BtException {
+    uint8_t vector;
+    bool has_code;
+    uint32_t code;
+    uint64_t cr2; /* #PF only */
+} BtException;
+
+struct BtCpu {
+    Cpu base;
+    BtCpu *self;      /* translated code loads it as the first C argument */
+    uint64_t gpr[X86_NGPRS];
+    uint64_t rip;      /* of the instruction being executed, while in an exec function */
+    uint64_t next_rip; /* where to go on; preset to the following instruction, branches change it */
+
+    /* RFLAGS in two parts.  Use bt_flags() and bt_set_flags(). */
+    uint8_t status_of; /* 0 or 1 */
+    uint8_t status_ah; /* as LAHF stores: SF ZF 0 AF 0 PF 1 CF */
+    uint32_t eflags;   /* all others: TF IF DF IOPL NT RF VM AC VIF VIP ID; status bits zero here, bit 1 set */
+
+    /* Poll word: translated code leaves for the dispatcher when it is not zero.  Byte 0: asked from outside (atomic); byte 1: interrupt
+     * window opened by the vCPU itself. */
+    union {
+        uint32_t poll;
+        struct {
+            uint8_t poll_kick, poll_window;
+        };
+    };
+    uint32_t irq_line; /* INTR input, 0 or 1; atomic, written from outside */
+    uint32_t nmi_line; /* NMIs latched, 0 or 1; atomic */
+
+    uint32_t mode;   /* MODE_* */
+    uint8_t cpl;     /* 0–3; 3 in virtual-8086 mode, 0 in real mode */
+    bool mode_dirty; /* something that MODE_* depends on changed: dispatcher recomputes.  Set by the bt_set_* functions */
+    bool interrupt_shadow; /* no interrupt before the next instruction has completed */
+    bool fpu_live;   /* guest x87/vector state is in the host's registers, not in xsave[] */
+    bool halted;
+    bool nmi_masked;
+    bool exception_pending; /* exception below waits for delivery */
+    BtException exception;
+
+    X86Segment seg[X86_NSEGS];
+    X86Table gdtr, idtr;
+    uint64_t cr2, dr[8];
+    uint64_t xcr0;
+#define BT_MSR_FIELD(name, number) uint64_t name;
+    X86_MSR_ROWS(BT_MSR_FIELD)
+#undef BT_MSR_FIELD
+    int64_t tsc_offset;
+    uint64_t tsc_adjust;
+
+    /* Leaves the exec function for the dispatcher: never returns.  Set by bt.c; tests set their own. */
+    void (*unwind)(BtCpu *cpu) __attribute__((noreturn));
+
+    const CpuHost *host;
+    void *host_opaque;
+    const CpuidModel *cpuid;
+    Ram *ram;
+    unsigned index;
+    struct Bt *bt; /* the translator's own: code cache, blocks, statistics */
+    bool shutdown; /* triple fault */
+    const char *shutdown_reason;
+    bool store_hit_code; /* a store by an exec function hit a page with translations: dispatcher must look again */
+
+    uint64_t host_rsp;      /* of the frame that entered translated code */
+    uint64_t scratch[4];    /* translated code's own */
+    uint8_t bounce[192] __attribute__((aligned(64))); /* operand of an access that crosses a page or reaches a device */
+
+    JumpCacheEntry jump_cache[2][JUMP_CACHE_SIZE]; /* by CPL < 3 / CPL 3 */
+    uint32_t jump_cache_mode[2];                    /* MODE_* its entries are valid for */
+
+    uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64))); /* guest's x87/vector state when !fpu_live */
+    uint8_t host_xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));
+
+    Mmu mmu; /* holds CR0, CR3, CR4 and EFER */
+};
+
+static inline MmuIndex bt_mmu_index(const BtCpu *cpu)
+{
+    if (cpu->cpl == 3)
+        return MMU_USER;
+    return cpu->eflags & X86_FLAG_AC ? MMU_KERNEL_AC : MMU_KERNEL;
+}
+
+/* bt_flags: the whole RFLAGS.  bt_set_flags: all of them, unchecked; marks the mode dirty where TF, VM or AC changed. */
+static inline uint32_t bt_flags(const BtCpu *cpu)
+{
+    return cpu->eflags | X86_FLAG_FIXED | (cpu->status_ah & 0xd5u) | (cpu->status_of ? X86_FLAG_OF : 0);
+}
+
+static inline void bt_set_flags(BtCpu *cpu, uint32_t value)
+{
+    uint32_t system = (value & ~X86_FLAGS_STATUS) | X86_FLAG_FIXED;
+    if ((system ^ cpu->eflags) & (X86_FLAG_TF | X86_FLAG_VM | X86_FLAG_AC))
+        cpu->mode_dirty = true;
+    cpu->eflags = system;
+    cpu->status_ah = (uint8_t)((value & 0xd5u) | 2u);
+    cpu->status_of = (value & X86_FLAG_OF) != 0;
+    if (system & X86_FLAG_IF && cpu->irq_line)
+        cpu->poll_window = 1;
+}
+
+/* bt_raise: abandons the current instruction and delivers the exception at cpu->rip.  Never returns. */
+void bt_raise(BtCpu *cpu, unsigned vector) __attribute__((noreturn));
+void bt_raise_code(BtCpu *cpu, unsigned vector, uint32_t code) __attribute__((noreturn));
+void bt_raise_pf(BtCpu *cpu, Gva gva, uint32_t code) __attribute__((noreturn));

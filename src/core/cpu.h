@@ -1,0 +1,92 @@
+/*
+ * The seam between the machine and an execution engine.
+ *
+ * vm/run.c has one loop for all engines: vcpu->ops->run() returns a CpuExit in our own words, whatever the engine is.  In the other direction an
+ * engine sees the machine only as a CpuHost.  Port and MMIO accesses are made through CpuHost during run(), at the point where the guest
+ * makes them; when run() returns, the vCPU always stands at an instruction boundary with nothing half done.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+#include "core/ram.h"
+#include "x86/state.h"
+
+typedef enum CpuExitKind {
+    CPU_EXIT_KICKED,          /* cpu_kick() was called; nothing else happened */
+    CPU_EXIT_HALT,            /* HLT with nothing to deliver: wait until host->irq_ready() */
+    CPU_EXIT_SHUTDOWN,        /* triple fault; @reason describes it */
+    CPU_EXIT_LONG_MODE_ENTRY, /* LMA has just become 1 */
+    CPU_EXIT_ERROR,           /* the engine cannot go on; @reason says why.  Never caused by guest input */
+} CpuExitKind;
+
+typedef struct CpuExit {
+    CpuExitKind kind;
+    const char *reason; /* SHUTDOWN, ERROR: a sentence, owned by the vCPU, valid until the next run() */
+} CpuExit;
+
+/* What an engine may ask of the machine.  Every call takes the machine lock itself; called from the vCPU's thread only, with the
+ * host's own FPU and vector state. @opaque is CpuConfig.host_opaque. */
+typedef struct CpuHost {
+    uint64_t (*port_read)(void *opaque, uint16_t port, unsigned size);
+    void (*port_write)(void *opaque, uint16_t port, unsigned size, uint64_t value);
+    uint64_t (*mmio_read)(void *opaque, Gpa gpa, unsigned size); /* size 1, 2, 4 or 8 */
+    void (*mmio_write)(void *opaque, Gpa gpa, unsigned size, uint64_t value);
+    /* irq_acknowledge: the vector the interrupt controllers deliver now (0–255), -1 for none.  Runs the INTA cycle. */
+    int (*irq_acknowledge)(void *opaque);
+    /* Local APIC registers that the CPU reaches other than by MMIO.  MSRs: APIC_BASE, TSC_DEADLINE and x2APIC 0x800–0x8ff.
+     * Return false for #GP. */
+    bool (*apic_msr_read)(void *opaque, uint32_t msr, uint64_t *out_value);
+    bool (*apic_msr_write)(void *opaque, uint32_t msr, uint64_t value);
+    uint64_t (*cr8_read)(void *opaque);              /* TPR bits 7:4 */
+    void (*cr8_write)(void *opaque, uint64_t value); /* 0–15 */
+} CpuHost;
+
+typedef struct CpuConfig {
+    Ram *ram;
+    unsigned index; /* vCPU number = initial APIC ID */
+    const CpuHost *host;
+    void *host_opaque;
+    const struct CpuidModel *cpuid; /* what CPUID answers; outlives the vCPU */
+    int64_t tsc_offset;             /* guest TSC = host TSC + offset */
+} CpuConfig;
+
+typedef struct Cpu Cpu;
+
+typedef struct CpuOps {
+    const char *name; /* "bt", "kvm" */
+    Cpu *(*create)(const CpuConfig *config, GError **error);
+    void (*free)(Cpu *cpu);
+    /* run: on the vCPU's own thread, always the same one.  Returns when there is something for the machine to decide. */
+    CpuExit (*run)(Cpu *cpu);
+    void (*load)(Cpu *cpu, const X86State *state); /* engine ← canonical */
+    void (*save)(Cpu *cpu, X86State *out_state);   /* engine → canonical */
+    /* kick: makes run() return soon (KICKED).  Any thread, also from a signal handler. */
+    void (*kick)(Cpu *cpu);
+    /* set_irq: the level of the vCPU's INTR input changed: an interrupt waits in the controllers, or no longer.  Any thread. */
+    void (*set_irq)(Cpu *cpu, bool level);
+    void (*nmi)(Cpu *cpu); /* latches one NMI.  Any thread */
+    /* text: human-readable statistics and registers for logs and the monitor; (transfer full). */
+    char *(*describe)(Cpu *cpu);
+} CpuOps;
+
+/* Every engine's vCPU begins with this. */
+struct Cpu {
+    const CpuOps *ops;
+};
+
+/* One CPUID leaf of the model fixed at power-on. */
+typedef struct CpuidLeaf {
+    uint32_t leaf, subleaf;
+    bool subleaf_significant;
+    uint32_t eax, ebx, ecx, edx;
+} CpuidLeaf;
+
+typedef struct CpuidModel {
+    unsigned nleaves;
+    CpuidLeaf leaf[64];
+    uint64_t xcr0_mask; /* XCR0 bits that the guest may set */
+} CpuidModel;

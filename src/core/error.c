@@ -1,0 +1,3 @@
+#include "core/error.h"
+
+G_DEFINE_QUARK(vmm-error-quark, vmm_error)

@@ -1,0 +1,145 @@
+/*
+ * The software MMU of one vCPU: paging registers, the inline TLB, and what happens on a TLB miss.
+ *
+ * Translated code (src/bt) looks up TlbEntry inline: with i = (gva >> 12) % TLB_SIZE and e = &mmu->tlb[index][i], an access of
+ * `size` bytes hits when gva - e->tag_read (or tag_write) <= 4096 - size, unsigned; the bytes are then at e->host + (gva -
+ * tag).  Anything else, pages without RAM behind them, and stores to pages that hold translations, misses by tag alone.
+ *
+ * Everything in this folder is compiled with -mgeneral-regs-only and calls no libc: it runs while the guest's vector
+ * registers are live in the host's.  Thread: the vCPU's own, except where said.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+#include "core/ram.h"
+#include "x86/bits.h"
+
+#define TLB_BITS 9
+#define TLB_SIZE (1u << TLB_BITS)
+
+/* Privilege classes.  Each has its own TLB, so that a change of CPL or EFLAGS.AC flushes nothing. */
+typedef enum MmuIndex {
+    MMU_KERNEL,    /* CPL 0–2, SMAP in force (EFLAGS.AC = 0), or implicit supervisor access */
+    MMU_USER,      /* CPL 3 */
+    MMU_KERNEL_AC, /* CPL 0–2 with EFLAGS.AC = 1 */
+    MMU_NINDEXES
+} MmuIndex;
+
+typedef enum MmuAccess { MMU_READ, MMU_WRITE, MMU_FETCH } MmuAccess;
+
+typedef struct TlbEntry {
+    uint64_t tag_read;  /* page-aligned gva; a page of another index (tlb_invalid_tag) where the access must miss */
+    uint64_t tag_write; /* likewise; set only when the page is writable, dirty, RAM, and holds no translations */
+    uint8_t *host;      /* host page */
+    uint64_t info;      /* gpa page | TLB_INFO_* */
+} TlbEntry;
+
+#define TLB_INFO_GLOBAL 1u /* survives a CR3 load */
+#define TLB_INFO_LARGE  2u /* piece of a 2 MiB, 4 MiB or 1 GiB page */
+#define TLB_INFO_FETCH  4u /* executable */
+
+/* tlb_invalid_tag: a tag that no address with TLB index @i can match. */
+static inline uint64_t tlb_invalid_tag(unsigned i) { return i == 0 ? PAGE_SIZE : 0; }
+
+/* One byte for each page of guest RAM, shared by all vCPUs: which pages hold translated code. */
+typedef struct CodeMap {
+    Ram *ram;
+    uint8_t *has_code[RAM_MAX_SLOTS]; /* by slot, then page within the slot; nonzero: stores take the slow path */
+} CodeMap;
+
+typedef struct Mmu {
+    TlbEntry tlb[MMU_NINDEXES][TLB_SIZE]; /* first: translated code addresses it at a constant offset */
+    /* Indexes of entries filled since the last flush, so that a flush touches only those.  count > capacity: overflow, flush all. */
+#define TLB_JOURNAL 192
+    uint16_t journal[MMU_NINDEXES][TLB_JOURNAL];
+    uint32_t njournal[MMU_NINDEXES];
+    bool large_pages_seen;
+
+    Ram *ram;
+    CodeMap *code;
+    /* Paging registers of record; bt/ writes them through mmu_set_*(). */
+    uint64_t cr0, cr3, cr4, efer;
+    uint64_t pdptr[4];      /* PAE paging: loaded by mmu_load_pdptrs() */
+    uint64_t physical_mask; /* bits a physical address may have: (1 << MAXPHYADDR) - 1 */
+    uint64_t a20_mask;      /* ~0, or ~(1 << 20) while A20 is masked */
+
+    /* Called after translations were dropped: all of them, or those of one page.  bt/ drops its jump cache here.  @global tells
+     * whether global pages went too.  May be NULL.  Same rules as this folder's code. */
+    void (*flushed)(void *opaque, bool global);
+    void (*flushed_page)(void *opaque, Gva page);
+    void *flushed_opaque;
+
+    uint64_t stat_fills, stat_walks, stat_faults, stat_flushes, stat_invlpg;
+} Mmu;
+
+typedef enum MmuWalkOutcome { MMU_WALK_OK, MMU_WALK_FAULT } MmuWalkOutcome;
+
+typedef struct MmuWalk {
+    Gpa gpa;             /* MMU_WALK_OK: physical address of the byte at gva */
+    bool is_writable;    /* OK: a write at this privilege is allowed and the dirty bit is already set */
+    bool is_executable;  /* OK: a fetch at this privilege is allowed */
+    bool is_global;      /* OK */
+    uint8_t page_bits;   /* OK: log2 of the page size: 12, 21, 22 or 30 */
+    uint32_t error_code; /* MMU_WALK_FAULT: X86_PF_* for the #PF */
+} MmuWalk;
+
+/**
+ * mmu_walk: walks the guest's own tables (none when CR0.PG = 0).
+ *
+ * Sets accessed bits, and the dirty bit when @access is MMU_WRITE, in guest RAM as a CPU would (locked compare-exchange);
+ * touches no TLB.  Canonicality of @gva is the caller's business.  Source: SDM 3A 4.3 (32-bit), 4.4 (PAE), 4.5 (4-level), 4.6
+ * (rights), 4.7 (error code), 4.8 (A/D).  With CR0.PG = 0 the result is writable, executable, 4 GiB identity.
+ */
+MmuWalkOutcome mmu_walk(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuWalk *out);
+
+/* mmu_probe: the same without setting A/D bits: for the debugger, the audit and logs. */
+MmuWalkOutcome mmu_probe(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuWalk *out);
+
+typedef enum MmuOutcome {
+    MMU_RAM,   /* host points at the byte; the TLB holds the page for this access */
+    MMU_CODE,  /* a store to a page with translations: host points at the byte, nothing cached for writes; caller must tell bt/ */
+    MMU_ROM,   /* a store to ROM: drop it */
+    MMU_MMIO,  /* no memory there: gpa says where */
+    MMU_FAULT, /* inject #PF(error_code), CR2 = gva */
+} MmuOutcome;
+
+typedef struct MmuFill {
+    uint8_t *host;
+    Gpa gpa;
+    uint32_t error_code;
+} MmuFill;
+
+/**
+ * mmu_fill: the TLB miss path.  Walks, then fills the entry for @gva in class @index (a fetch fills it too, with tag_read only if
+ * readable; reads of ROM fill like RAM with no write tag).  Only the page of @gva; the caller splits accesses that cross a page.
+ */
+MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill *out);
+
+void mmu_init(Mmu *mmu, Ram *ram, CodeMap *code);
+
+/* mmu_set_paging: new CR0, CR4 and EFER; flushes what the change obsoletes (everything when a paging bit changed). */
+void mmu_set_paging(Mmu *mmu, uint64_t cr0, uint64_t cr4, uint64_t efer);
+/* mmu_set_cr3: MOV to CR3.  Non-global translations go unless bit 63 (with CR4.PCIDE) asks to keep them; PAE
+ * PDPTEs are loaded separately, before, because they can fault. */
+void mmu_set_cr3(Mmu *mmu, uint64_t cr3);
+/* mmu_load_pdptrs: reads the four PDPTEs for @cr3.  False, nothing changed, when a present one has reserved bits set (#GP). */
+bool mmu_load_pdptrs(Mmu *mmu, uint64_t cr3);
+void mmu_flush(Mmu *mmu, bool global); /* global: also translations marked global */
+void mmu_invlpg(Mmu *mmu, Gva gva);
+/* mmu_invpcid: types 0–3 (SDM 2A INVPCID); operands were checked by the caller. */
+void mmu_invpcid(Mmu *mmu, unsigned type, unsigned pcid, Gva gva);
+
+/* code_map: marks.  code_map_set() is followed by mmu_drop_writes() on every vCPU before the new translation runs. */
+CodeMap *code_map_new(Ram *ram);
+void code_map_free(CodeMap *map);
+bool code_map_test(const CodeMap *map, Gpa gpa);
+void code_map_set(CodeMap *map, Gpa gpa, bool has_code);
+/* mmu_drop_writes: removes the write tags of every TLB entry that maps the physical page of @gpa. */
+void mmu_drop_writes(Mmu *mmu, Gpa gpa);
+
+/* mmu_audit: checks every valid TLB entry against mmu_probe().  Returns the number of entries that grant more than the guest's tables
+ * do (0 = sound); @out_gva receives the first. */
+unsigned mmu_audit(const Mmu *mmu, Gva *out_gva);
