@@ -1,0 +1,145 @@
+#include "core/ram.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/error.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define HUGE_SIZE (2 * MIB)
+#define LOW_END 0xa0000ull      /* VGA window and option ROMs begin */
+#define HIGH_START 0xc0000ull   /* RAM goes on here; firmware copies itself into it */
+#define BELOW_4G_END (3072 * MIB) /* the PCI hole begins */
+#define ABOVE_4G_START (4096 * MIB)
+
+/* host_available_bytes: MemAvailable, or UINT64_MAX where /proc does not say. */
+static uint64_t host_available_bytes(void)
+{
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents("/proc/meminfo", &text, NULL, NULL))
+        return UINT64_MAX;
+    const char *line = strstr(text, "MemAvailable:");
+    return line ? g_ascii_strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024 : UINT64_MAX;
+}
+
+static void slot_add(Ram *ram, Gpa start, uint64_t size, uint8_t *host, bool is_rom)
+{
+    g_assert(ram->nslots < RAM_MAX_SLOTS);
+    for (unsigned i = 0; i < ram->nslots; i++)
+        g_assert(start + size <= ram->slot[i].start || ram->slot[i].start + ram->slot[i].size <= start);
+    ram->slot[ram->nslots++] = (RamSlot){ .start = start, .size = size, .host = host, .is_rom = is_rom };
+}
+
+/* map_aligned: maps @fd at a multiple of HUGE_SIZE, so that the host can use huge pages.  MAP_FAILED with errno set. */
+static uint8_t *map_aligned(int fd, uint64_t size)
+{
+    uint8_t *area = mmap(NULL, size + HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED)
+        return area;
+    uint8_t *start = (uint8_t *)(((uintptr_t)area + HUGE_SIZE - 1) & ~(uintptr_t)(HUGE_SIZE - 1));
+    uint8_t *end = start + size;
+    if (mmap(start, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+        int saved = errno;
+        munmap(area, size + HUGE_SIZE);
+        errno = saved;
+        return MAP_FAILED;
+    }
+    if (start > area)
+        munmap(area, (size_t)(start - area));
+    if (area + size + HUGE_SIZE > end)
+        munmap(end, (size_t)(area + size + HUGE_SIZE - end));
+    return start;
+}
+
+Ram *ram_new(uint64_t size_bytes, GError **error)
+{
+    if (size_bytes < MIB || size_bytes % MIB != 0) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE,
+                    "-m: guest memory must be a whole number of MiB, at least 1, not %" G_GUINT64_FORMAT " bytes",
+                    size_bytes);
+        return NULL;
+    }
+    uint64_t available = host_available_bytes();
+    if (size_bytes > available || size_bytes > ((uint64_t)1 << 46)) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE,
+                    "-m: the guest asks for %" G_GUINT64_FORMAT " MiB but this host has %" G_GUINT64_FORMAT
+                    " MiB available; give a smaller -m, or free memory on the host",
+                    size_bytes / MIB, available / MIB);
+        return NULL;
+    }
+
+    int fd = memfd_create("guest-ram", MFD_CLOEXEC);
+    if (fd < 0) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "guest memory: memfd_create: %s", g_strerror(errno));
+        return NULL;
+    }
+    uint8_t *host = MAP_FAILED;
+    if (ftruncate(fd, (off_t)size_bytes) == 0)
+        host = map_aligned(fd, size_bytes);
+    if (host == MAP_FAILED) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE,
+                    "-m: the host refuses %" G_GUINT64_FORMAT " MiB of guest memory: %s; give a smaller -m",
+                    size_bytes / MIB, g_strerror(errno));
+        close(fd);
+        return NULL;
+    }
+    madvise(host, size_bytes, MADV_HUGEPAGE); /* advice only: a kernel without shmem THP goes on with small pages */
+
+    Ram *ram = g_new0(Ram, 1);
+    ram->fd = fd;
+    ram->size_bytes = size_bytes;
+    /* The memfd offset of a page is its gpa below 3 GiB, and gpa - 1 GiB from 4 GiB up. */
+    slot_add(ram, 0, LOW_END, host, false);
+    slot_add(ram, HIGH_START, MIN(size_bytes, BELOW_4G_END) - HIGH_START, host + HIGH_START, false);
+    if (size_bytes > BELOW_4G_END)
+        slot_add(ram, ABOVE_4G_START, size_bytes - BELOW_4G_END, host + BELOW_4G_END, false);
+    return ram;
+}
+
+Ram *ram_new_array(uint8_t *host, uint64_t size_bytes)
+{
+    g_assert(((uintptr_t)host & PAGE_OFFSET_MASK) == 0);
+    g_assert(size_bytes > 0 && page_offset(size_bytes) == 0);
+    Ram *ram = g_new0(Ram, 1);
+    ram->fd = -1;
+    ram->size_bytes = size_bytes;
+    slot_add(ram, 0, size_bytes, host, false);
+    return ram;
+}
+
+void ram_free(Ram *ram)
+{
+    if (!ram)
+        return;
+    for (unsigned i = 0; i < ram->nslots; i++)
+        if (ram->slot[i].is_rom)
+            munmap(ram->slot[i].host, ram->slot[i].size);
+    if (ram->fd >= 0) {
+        munmap(ram->slot[0].host, ram->size_bytes);
+        close(ram->fd);
+    }
+    g_free(ram);
+}
+
+uint8_t *ram_add_rom(Ram *ram, Gpa start, uint64_t size)
+{
+    g_assert(size > 0 && page_offset(size) == 0);
+    g_assert(page_offset(start) == 0 && start + size - 1 >= start);
+    uint8_t *host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (host == MAP_FAILED)
+        g_error("guest ROM: cannot allocate %" G_GUINT64_FORMAT " bytes: %s", size, g_strerror(errno));
+    slot_add(ram, start, size, host, true);
+    return host;
+}
+
+void *ram_slice(const Ram *ram, Gpa gpa, uint64_t len)
+{
+    const RamSlot *slot = ram_find(ram, gpa);
+    if (!slot)
+        return NULL;
+    uint64_t offset = gpa - slot->start;
+    return len <= slot->size - offset ? slot->host + offset : NULL;
+}
