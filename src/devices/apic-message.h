@@ -1,0 +1,53 @@
+/*
+ * ApicMessage: an interrupt on its way to local APICs, whoever sent it (I/O APIC, MSI, IPI).
+ * Source: SDM 3A 11.6 (ICR), 11.11 (MSI address and data layout).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum ApicDelivery {
+    APIC_FIXED = 0,
+    APIC_LOWEST_PRIORITY = 1,
+    APIC_SMI = 2,
+    APIC_NMI = 4,
+    APIC_INIT = 5,
+    APIC_STARTUP = 6,
+    APIC_EXTINT = 7,
+} ApicDelivery;
+
+typedef struct ApicMessage {
+    uint32_t destination; /* APIC ID, or a logical destination */
+    bool is_logical;
+    bool is_level; /* trigger mode; goes into TMR */
+    bool is_deassert; /* level-triggered with level 0: only INIT has it, and it does nothing on later CPUs */
+    bool is_x2;    /* destination is 32 bits wide with x2APIC meaning; false: 8 bits, 0xff is everyone */
+    uint8_t delivery; /* ApicDelivery, as encoded by the guest: 3 is reserved */
+    uint8_t vector;
+} ApicMessage;
+
+/* A place that takes messages. */
+typedef struct ApicSink {
+    void (*deliver)(void *opaque, const ApicMessage *message); /* NULL: they vanish */
+    void *opaque;
+} ApicSink;
+
+static inline void apic_send(ApicSink sink, const ApicMessage *message)
+{
+    if (sink.deliver)
+        sink.deliver(sink.opaque, message);
+}
+
+/* apic_message_from_msi: decodes an MSI address (0xfeexxxxx) and data. */
+static inline ApicMessage apic_message_from_msi(uint64_t address, uint32_t data)
+{
+    return (ApicMessage){
+        .destination = (uint32_t)(address >> 12) & 0xff,
+        .is_logical = (address >> 2 & 1) != 0,
+        .is_level = (data >> 15 & 1) != 0,
+        .is_deassert = (data >> 15 & 1) != 0 && (data >> 14 & 1) == 0,
+        .delivery = data >> 8 & 7,
+        .vector = data & 0xff,
+    };
+}

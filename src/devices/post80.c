@@ -1,0 +1,20 @@
+#include "devices/post80.h"
+
+static uint64_t post80_read(void *device, uint64_t offset, unsigned size)
+{
+    Post80 *port = device;
+    return port->code;
+}
+
+static void post80_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+    Post80 *port = device;
+    port->code = (uint8_t)value;
+}
+
+const BusOps post80_ops = {
+    .name = "post80",
+    .read = post80_read,
+    .write = post80_write,
+    .max_size = 1,
+};

@@ -1,0 +1,20 @@
+/*
+ * pvpanic ISA device at port 0x505: the guest's kernel reports its own panic.
+ * Source: QEMU docs/specs/pvpanic.  Bit 0: panicked, bit 1: crash kernel loaded.  Thread: machine lock held.
+ */
+#pragma once
+
+#include "core/bus.h"
+
+typedef struct Pvpanic Pvpanic;
+
+typedef struct PvpanicWires {
+    void (*panicked)(void *opaque, uint8_t event); /* the bits written, known ones only, at least one */
+    void *opaque;
+} PvpanicWires;
+
+extern const BusOps pvpanic_ops; /* 1 port */
+
+Pvpanic *pvpanic_new(const PvpanicWires *wires);
+void pvpanic_free(Pvpanic *device);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pvpanic, pvpanic_free)
