@@ -110,6 +110,8 @@ typedef enum InsnHow {
 #define A_L1    0x40000u /* VEX.L = 1 only */
 #define A_BITS  0x80000u /* BT family: register bit offset reaches beyond the operand in memory */
 #define A_VSIB  0x100000u /* gather: vector index */
+#define A_WO    0x400000u /* operand[0] is written without being read (mov-like); 8- and 16-bit registers still merge */
+#define A_W2    0x800000u /* operand[1] is written as well (XCHG, XADD, MULX) */
 #define A_ALIGN 0x200000u /* memory operand must be naturally aligned (legacy SSE, 16 bytes); the host enforces it */
 
 typedef struct InsnRow {
@@ -145,7 +147,7 @@ struct Insn {
     uint8_t imm_at;    /* index in bytes[] of the first immediate byte (== length if none) */
     uint8_t map, encoding, opcode;
     uint8_t code_size; /* 2, 4, 8: 16-, 32-, 64-bit code segment */
-    uint8_t opsize;    /* 1, 2, 4, 8 bytes: of the v-sized operands; 1 for byte instructions */
+    uint8_t opsize;    /* 1, 2, 4, 8 bytes: of the v-sized operands */
     uint8_t addrsize;  /* 2, 4, 8 */
     bool lock, rep, repne, opsize_prefix;
     uint8_t rex;       /* 0x40 | WRXB, 0 when there is none */
