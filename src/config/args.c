@@ -1,0 +1,570 @@
+/* QEMU-style options: one table row and, where the option means something, one handler each. */
+#include <string.h>
+
+#include "config/config.h"
+#include "core/error.h"
+#include "core/log.h"
+
+typedef gboolean (*ArgHandler)(Config *config, const char *value, GError **error);
+
+typedef struct ArgRow {
+    const char *name;   /* without dash */
+    const char *metavar; /* NULL: takes no value */
+    ArgHandler handler; /* NULL: known to be harmless, accepted and listed by -d opts */
+    const char *help;   /* NULL: not listed */
+} ArgRow;
+
+static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static gboolean usage(GError **error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, VMM_ERROR, VMM_ERROR_USAGE, text);
+    return FALSE;
+}
+
+static void replace(char **field, const char *value)
+{
+    g_free(*field);
+    *field = g_strdup(value);
+}
+
+/* "-accel" appends to the list; "-machine accel=a:b" gives a whole one. */
+static gboolean accel_append(Config *config, const char *option, const char *list, GError **error)
+{
+    static const struct {
+        const char *name;
+        ConfigAccel accel;
+    } names[] = { { "bt", CONFIG_ACCEL_BT },   { "tcg", CONFIG_ACCEL_BT },       { "auto", CONFIG_ACCEL_AUTO },
+                  { "kvm", CONFIG_ACCEL_KVM }, { "hv", CONFIG_ACCEL_HV }, { "hwmmu", CONFIG_ACCEL_HWMMU } };
+    g_auto(GStrv) words = g_strsplit(list, ":", -1);
+    for (char **word = words; *word; word++) {
+        bool found = false;
+        for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+            if (!strcmp(*word, names[i].name)) {
+                g_array_append_val(config->accels, names[i].accel);
+                found = true;
+            }
+        if (!found)
+            return usage(error, "%s %s: unknown mode '%s'; known: bt (or tcg), hv, hwmmu, kvm, auto", option, list, *word);
+    }
+    return TRUE;
+}
+
+static gboolean arg_accel(Config *config, const char *value, GError **error)
+{
+    if (!strcmp(value, "help") || !strcmp(value, "?")) {
+        config->action = CONFIG_TEXT;
+        replace(&config->text, "Accelerators supported in this version:\nbt (tcg is a synonym)\n");
+        return TRUE;
+    }
+    g_autoptr(Opts) opts = opts_parse("-accel", value, "accel", error);
+    if (!opts)
+        return FALSE;
+    const char *list = opts_take(opts, "accel");
+    if (!list)
+        return usage(error, "-accel %s: the mode is missing", value);
+    static const char *const harmless[] = { "thread", "tb-size", "one-insn-per-tb", "split-wx", "dirty-ring-size" };
+    for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++)
+        opts_take(opts, harmless[i]);
+    return opts_done(opts, "accel thread tb-size", error) && accel_append(config, "-accel", list, error);
+}
+
+static gboolean arg_enable_kvm(Config *config, const char *value, GError **error)
+{
+    return accel_append(config, "-enable-kvm", "kvm", error);
+}
+
+static gboolean arg_machine(Config *config, const char *value, GError **error)
+{
+    if (!strcmp(value, "help") || !strcmp(value, "?")) {
+        config->action = CONFIG_TEXT;
+        replace(&config->text, "Supported machines are:\npc       PC with PIIX chip set (default)\n"
+                               "q35      accepted, same board as pc in this version\n"
+                               "microvm  accepted, same board as pc in this version\n");
+        return TRUE;
+    }
+    g_autoptr(Opts) opts = opts_parse("-machine", value, "type", error);
+    if (!opts)
+        return FALSE;
+    const char *type = opts_take(opts, "type");
+    if (type) {
+        if (strcmp(type, "pc") != 0 && strcmp(type, "q35") != 0 && strcmp(type, "microvm") != 0 &&
+            !g_str_has_prefix(type, "pc-i440fx-") && !g_str_has_prefix(type, "pc-q35-"))
+            return usage(error, "-machine %s: unknown machine; known: pc, q35, microvm", type);
+        replace(&config->machine_name, type);
+    }
+    const char *accel = opts_take(opts, "accel");
+    if (accel) {
+        g_array_set_size(config->accels, 0);
+        if (!accel_append(config, "-machine accel", accel, error))
+            return FALSE;
+    }
+    static const char *const harmless[] = { "usb", "smm", "vmport", "dump-guest-core", "mem-merge", "kernel_irqchip", "kernel-irqchip",
+                                            "graphics", "sata", "smbus", "suppress-vmdesc", "nvdimm", "hmat", "memory-backend",
+                                            "pcspk-audiodev", "max-ram-below-4g", "rtc", "isa-serial", "x-option-roms",
+                                            "auto-kernel-cmdline", "acpi-slots", "pic", "pcie", "ioapic2", "default-bus-bypass-iommu" };
+    for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++) {
+        const char *given = opts_take(opts, harmless[i]);
+        if (given)
+            g_ptr_array_add(config->ignored, g_strdup_printf("-machine %s=%s", harmless[i], given));
+    }
+    return opts_take_bool(opts, "acpi", &config->has_acpi, error) && opts_take_bool(opts, "hpet", &config->has_hpet, error) &&
+           opts_take_bool(opts, "pit", &config->has_pit, error) && opts_take_bool(opts, "i8042", &config->has_i8042, error) &&
+           opts_done(opts, "type accel acpi hpet pit i8042", error);
+}
+
+static gboolean arg_memory(Config *config, const char *value, GError **error)
+{
+    g_autoptr(Opts) opts = opts_parse("-m", value, "size", error);
+    if (!opts)
+        return FALSE;
+    const char *size = opts_take(opts, "size");
+    opts_take(opts, "slots");
+    opts_take(opts, "maxmem");
+    if (size && !parse_size(size, UINT64_C(1) << 20, &config->ram_bytes))
+        return usage(error, "-m %s: not a size; write for example 512 (MiB), 2G or size=1536M", size);
+    return opts_done(opts, "size slots maxmem", error);
+}
+
+static gboolean arg_smp(Config *config, const char *value, GError **error)
+{
+    g_autoptr(Opts) opts = opts_parse("-smp", value, "cpus", error);
+    if (!opts)
+        return FALSE;
+    uint64_t cpus = 0, maxcpus = 0, sockets = 1, dies = 1, cores = 1, threads = 1;
+    if (!opts_take_uint(opts, "cpus", 100000, &cpus, error) || !opts_take_uint(opts, "maxcpus", 100000, &maxcpus, error) ||
+        !opts_take_uint(opts, "sockets", 1024, &sockets, error) || !opts_take_uint(opts, "dies", 1024, &dies, error) ||
+        !opts_take_uint(opts, "cores", 1024, &cores, error) || !opts_take_uint(opts, "threads", 1024, &threads, error) ||
+        !opts_done(opts, "cpus maxcpus sockets dies cores threads", error))
+        return FALSE;
+    uint64_t product = sockets * dies * cores * threads;
+    if (!cpus)
+        cpus = maxcpus ? maxcpus : product;
+    if (!cpus)
+        return usage(error, "-smp %s: at least one CPU is needed", value);
+    if (maxcpus && cpus > maxcpus)
+        return usage(error, "-smp %s: cpus is larger than maxcpus", value);
+    config->ncpus = (unsigned)cpus;
+    return TRUE;
+}
+
+static void cpu_feature_add(Config *config, const char *name, bool on)
+{
+    ConfigCpuFeature *feature = g_new(ConfigCpuFeature, 1);
+    feature->name = g_strdup(name);
+    feature->on = on;
+    g_ptr_array_add(config->cpu_features, feature);
+}
+
+static gboolean arg_cpu(Config *config, const char *value, GError **error)
+{
+    if (!strcmp(value, "help") || !strcmp(value, "?")) {
+        config->action = CONFIG_TEXT;
+        replace(&config->text, "Available CPUs:\n  max, host, qemu64, kvm64 and any other name: what the engine offers of the host's CPU\n"
+                               "Features: +name, -name, name=on|off\n");
+        return TRUE;
+    }
+    g_auto(GStrv) words = g_strsplit(value, ",", -1);
+    if (!words[0] || !words[0][0] || strchr(words[0], '='))
+        return usage(error, "-cpu %s: the first word must be a model, for example max", value);
+    replace(&config->cpu_name, words[0]);
+    g_ptr_array_set_size(config->cpu_features, 0);
+    for (char **word = words + 1; *word; word++) {
+        if ((*word)[0] == '+' || (*word)[0] == '-') {
+            if (!(*word)[1])
+                return usage(error, "-cpu %s: '%s' lacks a feature name", value, *word);
+            cpu_feature_add(config, *word + 1, (*word)[0] == '+');
+            continue;
+        }
+        char *equals = strchr(*word, '=');
+        bool on = true;
+        if (equals) {
+            *equals = 0;
+            if (!parse_bool(equals + 1, &on)) {
+                g_ptr_array_add(config->ignored, g_strdup_printf("-cpu %s=%s", *word, equals + 1));
+                continue;
+            }
+        }
+        if (!(*word)[0])
+            return usage(error, "-cpu %s: empty feature", value);
+        cpu_feature_add(config, *word, on);
+    }
+    return TRUE;
+}
+
+#define ARG_STRING(name, field)                                                     \
+    static gboolean name(Config *config, const char *value, GError **error)         \
+    {                                                                               \
+        replace(&config->field, value);                                             \
+        return TRUE;                                                                \
+    }
+ARG_STRING(arg_kernel, kernel)
+ARG_STRING(arg_initrd, initrd)
+ARG_STRING(arg_append, append)
+ARG_STRING(arg_bios, bios)
+ARG_STRING(arg_log_path, log_path)
+ARG_STRING(arg_pidfile, pidfile)
+
+#define ARG_FLAG(name, field)                                                       \
+    static gboolean name(Config *config, const char *value, GError **error)         \
+    {                                                                               \
+        config->field = true;                                                       \
+        return TRUE;                                                                \
+    }
+ARG_FLAG(arg_nographic, no_graphic)
+ARG_FLAG(arg_nodefaults, no_defaults)
+ARG_FLAG(arg_no_reboot, no_reboot)
+ARG_FLAG(arg_no_shutdown, no_shutdown)
+ARG_FLAG(arg_start_stopped, start_stopped)
+
+static gboolean arg_no_acpi(Config *config, const char *value, GError **error)
+{
+    config->has_acpi = false;
+    return TRUE;
+}
+
+static gboolean arg_no_hpet(Config *config, const char *value, GError **error)
+{
+    config->has_hpet = false;
+    return TRUE;
+}
+
+static gboolean arg_name(Config *config, const char *value, GError **error)
+{
+    g_autoptr(Opts) opts = opts_parse("-name", value, "guest", error);
+    if (!opts)
+        return FALSE;
+    replace(&config->name, opts_take(opts, "guest"));
+    opts_take(opts, "process");
+    opts_take(opts, "debug-threads");
+    return opts_done(opts, "guest process debug-threads", error);
+}
+
+static gboolean arg_serial(Config *config, const char *value, GError **error)
+{
+    if (config->nserials == CONFIG_MAX_SERIAL)
+        return usage(error, "-serial %s: at most %d serial ports", value, CONFIG_MAX_SERIAL);
+    unsigned index = config->nserials;
+    if (g_str_has_prefix(value, "mon:")) {
+        config->serial_mon[index] = true;
+        value += 4;
+    }
+    if (g_str_has_prefix(value, "chardev:")) {
+        config->serial_chardev[index] = g_strdup(value + 8);
+    } else {
+        config->serial[index] = char_config_parse("-serial", value, error);
+        if (!config->serial[index])
+            return FALSE;
+    }
+    config->nserials++;
+    return TRUE;
+}
+
+static gboolean arg_chardev(Config *config, const char *value, GError **error)
+{
+    CharConfig *chardev = char_config_from_chardev(value, error);
+    if (!chardev)
+        return FALSE;
+    for (guint i = 0; i < config->chardevs->len; i++) {
+        const CharConfig *other = g_ptr_array_index(config->chardevs, i);
+        if (!strcmp(other->id, chardev->id)) {
+            usage(error, "-chardev id=%s: this id is used twice", chardev->id);
+            char_config_free(chardev);
+            return FALSE;
+        }
+    }
+    g_ptr_array_add(config->chardevs, chardev);
+    return TRUE;
+}
+
+static gboolean arg_monitor(Config *config, const char *value, GError **error)
+{
+    if (config->monitor || config->monitor_chardev)
+        return usage(error, "-monitor %s: only one human monitor in this version", value);
+    config->has_monitor_option = true;
+    if (g_str_has_prefix(value, "chardev:")) {
+        config->monitor_chardev = g_strdup(value + 8);
+        return TRUE;
+    }
+    config->monitor = char_config_parse("-monitor", g_str_has_prefix(value, "mon:") ? value + 4 : value, error);
+    return config->monitor != NULL;
+}
+
+static gboolean arg_mon(Config *config, const char *value, GError **error)
+{
+    g_autoptr(Opts) opts = opts_parse("-mon", value, "chardev", error);
+    if (!opts)
+        return FALSE;
+    const char *chardev = opts_take(opts, "chardev"), *mode = opts_take(opts, "mode");
+    opts_take(opts, "pretty");
+    if (!opts_done(opts, "chardev mode", error))
+        return FALSE;
+    if (mode && !strcmp(mode, "control"))
+        return usage(error, "-mon mode=control: the QMP monitor is not in this version; use mode=readline");
+    if (mode && strcmp(mode, "readline") != 0)
+        return usage(error, "-mon mode=%s: must be readline", mode);
+    if (!chardev)
+        return usage(error, "-mon %s: chardev=ID is missing", value);
+    g_autofree char *name = g_strconcat("chardev:", chardev, NULL);
+    return arg_monitor(config, name, error);
+}
+
+static gboolean arg_qmp(Config *config, const char *value, GError **error)
+{
+    return usage(error, "-qmp %s: the QMP monitor is not in this version; use -monitor for the human one", value);
+}
+
+static gboolean arg_daemonize(Config *config, const char *value, GError **error)
+{
+    return usage(error, "-daemonize: not in this version; start segue in the background instead");
+}
+
+static gboolean item_add(Config *config, const char *option, const char *value, GError **error)
+{
+    ConfigItem *item = g_new0(ConfigItem, 1);
+    g_ptr_array_add(config->devices, item);
+    item->option = g_strdup(option);
+    item->props = opts_parse(option, value, "driver", error);
+    if (!item->props)
+        return FALSE;
+    item->driver = g_strdup(opts_take(item->props, "driver"));
+    item->id = g_strdup(opts_take(item->props, "id"));
+    return item->driver ? TRUE : usage(error, "%s %s: the driver's name is missing", option, value);
+}
+
+static gboolean arg_device(Config *config, const char *value, GError **error)
+{
+    if (!strcmp(value, "help") || !strcmp(value, "?")) {
+        config->action = CONFIG_TEXT;
+        g_free(config->text);
+        config->text = config_device_help();
+        return TRUE;
+    }
+    return item_add(config, "-device", value, error);
+}
+
+static gboolean arg_net(Config *config, const char *value, GError **error)
+{
+    if (!strcmp(value, "none"))
+        return TRUE;
+    return usage(error, "-net %s: network devices are not in this version; use -net none", value);
+}
+
+static gboolean arg_log(Config *config, const char *value, GError **error)
+{
+    if (!strcmp(value, "help") || !strcmp(value, "?")) {
+        config->action = CONFIG_TEXT;
+        g_free(config->text);
+        config->text = log_help();
+        return TRUE;
+    }
+    return log_parse(value, &config->log_mask, error);
+}
+
+static gboolean arg_display(Config *config, const char *value, GError **error)
+{
+    if (strcmp(value, "none") != 0)
+        return usage(error, "-display %s: there is no display in this version; use -display none or -nographic", value);
+    config->no_display = true;
+    return TRUE;
+}
+
+static gboolean arg_vga(Config *config, const char *value, GError **error)
+{
+    if (strcmp(value, "none") != 0 && strcmp(value, "std") != 0)
+        return usage(error, "-vga %s: there is no display in this version; use -vga none", value);
+    return TRUE;
+}
+
+static gboolean arg_rtc(Config *config, const char *value, GError **error)
+{
+    g_autoptr(Opts) opts = opts_parse("-rtc", value, "base", error);
+    if (!opts)
+        return FALSE;
+    const char *base = opts_take(opts, "base");
+    opts_take(opts, "clock");
+    opts_take(opts, "driftfix");
+    if (base && !strcmp(base, "localtime")) {
+        config->rtc_local = true;
+    } else if (base && strcmp(base, "utc") != 0) {
+        g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
+        g_autoptr(GDateTime) date = g_date_time_new_from_iso8601(base, utc);
+        g_autofree char *midnight = g_strconcat(base, "T00:00:00", NULL);
+        if (!date)
+            date = g_date_time_new_from_iso8601(midnight, utc);
+        if (!date)
+            return usage(error, "-rtc base=%s: must be utc, localtime or a date such as 2024-02-29T12:00:00", base);
+        config->rtc_base = g_date_time_to_unix(date);
+    }
+    return opts_done(opts, "base clock driftfix", error);
+}
+
+static gboolean arg_help(Config *config, const char *value, GError **error)
+{
+    config->action = CONFIG_TEXT;
+    g_free(config->text);
+    config->text = args_help();
+    return TRUE;
+}
+
+static gboolean arg_version(Config *config, const char *value, GError **error)
+{
+    config->action = CONFIG_TEXT;
+    g_free(config->text);
+    config->text = args_version();
+    return TRUE;
+}
+
+static gboolean arg_no_drive(Config *config, const char *value, GError **error)
+{
+    return usage(error, "-drive, -hda, -cdrom and their kin: disks are not in this version; boot with -kernel and -initrd");
+}
+
+static gboolean arg_no_netdev(Config *config, const char *value, GError **error)
+{
+    if (!strcmp(value, "none"))
+        return TRUE;
+    return usage(error, "-netdev, -nic: network devices are not in this version; use -nic none");
+}
+
+static gboolean arg_no_option(Config *config, const char *value, GError **error)
+{
+    return usage(error, "%s: this option is known but not in this version", value);
+}
+
+static const ArgRow arg_rows[] = {
+    { "h", NULL, arg_help, NULL },
+    { "help", NULL, arg_help, "this text" },
+    { "version", NULL, arg_version, "name and version" },
+    { "accel", "MODE[:MODE…]", arg_accel, "bt (or tcg), kvm, hv, hwmmu, auto; a list falls back to its next entry" },
+    { "enable-kvm", NULL, arg_enable_kvm, "same as -accel kvm" },
+    { "M", "TYPE[,prop=value…]", arg_machine, NULL },
+    { "machine", "TYPE[,accel=…][,acpi=|hpet=|pit=|i8042=on|off]", arg_machine, "pc, q35 or microvm" },
+    { "m", "SIZE", arg_memory, "guest memory in MiB, or with suffix K M G T (default 128)" },
+    { "smp", "N", arg_smp, "virtual CPUs (1 in this version)" },
+    { "cpu", "MODEL[,+feature][,-feature]", arg_cpu, "CPU model" },
+    { "kernel", "FILE", arg_kernel, "bzImage, multiboot or PVH ELF kernel" },
+    { "initrd", "FILE", arg_initrd, "initial RAM disk, or multiboot modules FILE[ args][,FILE…]" },
+    { "append", "TEXT", arg_append, "kernel command line" },
+    { "bios", "FILE", arg_bios, "firmware image (default: /usr/share/seabios/bios.bin when there is no kernel)" },
+    { "serial", "BACKEND", arg_serial, "stdio, mon:stdio, file:PATH, null, none, unix:PATH, tcp:HOST:PORT, chardev:ID" },
+    { "chardev", "KIND,id=ID[,…]", arg_chardev, "stdio, file, null, socket, pipe" },
+    { "monitor", "BACKEND", arg_monitor, "human monitor on a back end" },
+    { "mon", "chardev=ID", arg_mon, "human monitor on a -chardev" },
+    { "qmp", "BACKEND", arg_qmp, NULL },
+    { "qmp-pretty", "BACKEND", arg_qmp, NULL },
+    { "nographic", NULL, arg_nographic, "serial port and monitor on the terminal; Ctrl-A h for help" },
+    { "display", "none", arg_display, "there is none" },
+    { "vga", "none", arg_vga, NULL },
+    { "nodefaults", NULL, arg_nodefaults, "only the devices that are asked for" },
+    { "device", "DRIVER[,prop=value…]", arg_device, "add a device; -device help lists them" },
+    { "no-reboot", NULL, arg_no_reboot, "end instead of resetting" },
+    { "no-shutdown", NULL, arg_no_shutdown, "stop instead of ending at power-off" },
+    { "S", NULL, arg_start_stopped, "do not start the guest before the monitor says cont" },
+    { "name", "TEXT", arg_name, "name of the guest" },
+    { "no-acpi", NULL, arg_no_acpi, NULL },
+    { "no-hpet", NULL, arg_no_hpet, NULL },
+    { "rtc", "base=utc|localtime|DATE", arg_rtc, "start value of the real-time clock" },
+    { "pidfile", "FILE", arg_pidfile, "write our process number" },
+    { "d", "LIST", arg_log, "log categories; -d help lists them" },
+    { "D", "FILE", arg_log_path, "log to a file instead of stderr" },
+    { "daemonize", NULL, arg_daemonize, NULL },
+    { "net", "none", arg_net, NULL },
+    { "netdev", "…", arg_no_netdev, NULL },
+    { "nic", "none", arg_no_netdev, NULL },
+    { "drive", "…", arg_no_drive, NULL },
+    { "hda", "FILE", arg_no_drive, NULL },
+    { "hdb", "FILE", arg_no_drive, NULL },
+    { "cdrom", "FILE", arg_no_drive, NULL },
+    { "blockdev", "…", arg_no_drive, NULL },
+    { "virtfs", "…", arg_no_option, NULL },
+    { "fsdev", "…", arg_no_option, NULL },
+    { "gdb", "…", arg_no_option, NULL },
+    { "s", NULL, arg_no_option, NULL },
+    { "incoming", "…", arg_no_option, NULL },
+    { "loadvm", "…", arg_no_option, NULL },
+    { "dtb", "FILE", arg_no_option, NULL },
+    /* Harmless here: accepted without effect. */
+    { "no-user-config", NULL, NULL, NULL },
+    { "nodefconfig", NULL, NULL, NULL },
+    { "no-fd-bootchk", NULL, NULL, NULL },
+    { "parallel", "BACKEND", NULL, NULL },
+    { "global", "DRIVER.PROP=VALUE", NULL, NULL },
+    { "boot", "…", NULL, NULL },
+    { "k", "LAYOUT", NULL, NULL },
+    { "usb", NULL, NULL, NULL },
+    { "msg", "…", NULL, NULL },
+    { "object", "…", NULL, NULL },
+    { "uuid", "UUID", NULL, NULL },
+    { "smbios", "…", NULL, NULL },
+    { "sandbox", "…", NULL, NULL },
+    { "overcommit", "…", NULL, NULL },
+    { "snapshot", NULL, NULL, NULL },
+    { "audio", "…", NULL, NULL },
+    { "audiodev", "…", NULL, NULL },
+    { "action", "…", NULL, NULL },
+    { "mem-prealloc", NULL, NULL, NULL },
+    { "L", "DIR", NULL, NULL },
+    { "icount", "…", NULL, NULL },
+    { "fw_cfg", "…", NULL, NULL },
+};
+
+static const ArgRow *arg_find(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(arg_rows); i++)
+        if (!strcmp(arg_rows[i].name, name))
+            return &arg_rows[i];
+    return NULL;
+}
+
+gboolean args_parse(Config *config, int argc, const char *const *argv, GError **error)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *arg = argv[i];
+        if (arg[0] != '-' || !arg[1])
+            return usage(error, "'%s': options begin with a dash; disk images are not in this version; see segue -help", arg);
+        const char *name = arg + (arg[1] == '-' ? 2 : 1);
+        const ArgRow *row = arg_find(name);
+        if (!row)
+            return usage(error, "%s: unknown option; see segue -help", arg);
+        const char *value = NULL;
+        if (row->metavar) {
+            if (i + 1 == argc)
+                return usage(error, "%s: a value is missing: -%s %s", arg, row->name, row->metavar);
+            value = argv[++i];
+        }
+        if (!row->handler)
+            g_ptr_array_add(config->ignored, value ? g_strdup_printf("-%s %s", row->name, value) : g_strdup_printf("-%s", row->name));
+        else if (!row->handler(config, row->handler == arg_no_option ? arg : value, error))
+            return FALSE;
+        if (config->action == CONFIG_TEXT)
+            return TRUE;
+    }
+    return TRUE;
+}
+
+char *args_version(void)
+{
+    return g_strdup("QEMU emulator version 7.2.0 (Segue 0.1.0)\n"
+                    "Segue 0.1.0: a userspace x86 virtual machine monitor; compatible with QEMU's options, not QEMU\n");
+}
+
+char *args_help(void)
+{
+    GString *text = g_string_new("QEMU emulator version 7.2.0 (Segue 0.1.0)\n"
+                                 "usage: segue [options]          QEMU-style options, one or two dashes\n"
+                                 "       segue version|help\n\n");
+    for (size_t i = 0; i < G_N_ELEMENTS(arg_rows); i++) {
+        const ArgRow *row = &arg_rows[i];
+        if (!row->help)
+            continue;
+        g_autofree char *left = row->metavar ? g_strdup_printf("-%s %s", row->name, row->metavar) : g_strdup_printf("-%s", row->name);
+        g_string_append_printf(text, strlen(left) < 26 ? "%-26s %s\n" : "%s\n                           %s\n", left, row->help);
+    }
+    g_string_append(text, "\nExit status: 0 powered off, 1 test failed, 2 usage, 3 mode not available, 4 time limit, 5 guest crashed, "
+                          "6 internal error.\nDuring emulation on a terminal: Ctrl-A h for help, Ctrl-A x to quit, Ctrl-A c for the monitor.\n");
+    return g_string_free(text, FALSE);
+}

@@ -1,0 +1,224 @@
+/* All rules across fields, and the list of devices that can be asked for. */
+#include <string.h>
+
+#include "config/config.h"
+#include "core/error.h"
+
+static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static gboolean usage(GError **error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error_literal(error, VMM_ERROR, VMM_ERROR_USAGE, text);
+    return FALSE;
+}
+
+static gboolean check_accel(Config *config, GError **error)
+{
+    if (!config->accels->len) {
+        config->accel = CONFIG_ACCEL_BT;
+        return TRUE;
+    }
+    config->accel_is_list = config->accels->len > 1;
+    for (guint i = 0; i < config->accels->len; i++) {
+        ConfigAccel accel = g_array_index(config->accels, ConfigAccel, i);
+        if (accel == CONFIG_ACCEL_BT || accel == CONFIG_ACCEL_AUTO) {
+            config->accel = CONFIG_ACCEL_BT;
+            return TRUE;
+        }
+    }
+    static const char *const names[] = { "bt", "hv", "hwmmu", "kvm", "auto" };
+    g_set_error(error, VMM_ERROR, VMM_ERROR_NO_MODE,
+                "-accel %s: the /dev/kvm engine is not available in this version of segue; use -accel bt, or a list such as -accel kvm:bt",
+                names[g_array_index(config->accels, ConfigAccel, 0)]);
+    return FALSE;
+}
+
+static gboolean check_machine(Config *config, GError **error)
+{
+    if (config->ncpus > CONFIG_MAX_CPUS)
+        return usage(error,
+                     "-smp %u: Number of SMP CPUs requested (%u) exceeds max CPUs supported by machine '%s' in this version (%d); "
+                     "use -smp %d",
+                     config->ncpus, config->ncpus, config->machine_name, CONFIG_MAX_CPUS, CONFIG_MAX_CPUS);
+    if (config->ram_bytes < (UINT64_C(1) << 20) || config->ram_bytes > CONFIG_MAX_RAM_BYTES)
+        return usage(error, "-m: guest memory must be from 1M to 1T");
+    config->ram_bytes &= ~((UINT64_C(1) << 20) - 1);
+    if (!config->kernel) {
+        if (config->initrd)
+            return usage(error, "-initrd only allowed with -kernel option");
+        if (config->append)
+            return usage(error, "-append only allowed with -kernel option");
+    }
+    return TRUE;
+}
+
+/* Turns "chardev:ID" into a copy of that -chardev. */
+static gboolean chardev_resolve(Config *config, const char *option, const char *id, CharConfig **field, GError **error)
+{
+    if (!id)
+        return TRUE;
+    for (guint i = 0; i < config->chardevs->len; i++) {
+        const CharConfig *chardev = g_ptr_array_index(config->chardevs, i);
+        if (!strcmp(chardev->id, id)) {
+            char_config_free(*field);
+            *field = char_config_copy(chardev);
+            return TRUE;
+        }
+    }
+    return usage(error, "%s chardev:%s: no -chardev has this id", option, id);
+}
+
+static gboolean device_debug_exit(Config *config, ConfigItem *item, GError **error)
+{
+    uint64_t port = 0x501, size = 2;
+    if (!opts_take_uint(item->props, "iobase", 0xffff, &port, error) || !opts_take_uint(item->props, "iosize", 4, &size, error))
+        return FALSE;
+    if (size != 1 && size != 2 && size != 4)
+        return usage(error, "-device isa-debug-exit: iosize must be 1, 2 or 4");
+    if (config->has_debug_exit)
+        return usage(error, "-device isa-debug-exit: only one is possible");
+    config->has_debug_exit = true;
+    config->debug_exit_port = (uint16_t)port;
+    config->debug_exit_size = (uint16_t)size;
+    return opts_done(item->props, "iobase iosize", error);
+}
+
+static gboolean device_debugcon(Config *config, ConfigItem *item, GError **error)
+{
+    uint64_t port = 0xe9;
+    uint64_t readback = 0xe9;
+    if (!opts_take_uint(item->props, "iobase", 0xffff, &port, error) ||
+        !opts_take_uint(item->props, "readback", 0xff, &readback, error))
+        return FALSE;
+    const char *chardev = opts_take(item->props, "chardev");
+    if (config->debugcon || config->debugcon_chardev)
+        return usage(error, "-device isa-debugcon: only one is possible");
+    config->debugcon = char_config_new(CHAR_NULL);
+    config->debugcon_chardev = g_strdup(chardev);
+    config->debugcon_port = (uint16_t)port;
+    return opts_done(item->props, "iobase chardev readback", error);
+}
+
+static gboolean device_serial(Config *config, ConfigItem *item, GError **error)
+{
+    if (config->nserials == CONFIG_MAX_SERIAL)
+        return usage(error, "-device isa-serial: at most %d serial ports", CONFIG_MAX_SERIAL);
+    const char *chardev = opts_take(item->props, "chardev");
+    uint64_t index = config->nserials;
+    if (!opts_take_uint(item->props, "index", CONFIG_MAX_SERIAL - 1, &index, error))
+        return FALSE;
+    if (!chardev)
+        return usage(error, "-device isa-serial: chardev=ID is missing");
+    if (config->serial[index] || config->serial_chardev[index])
+        return usage(error, "-device isa-serial,index=%u: this port is taken", (unsigned)index);
+    config->serial_chardev[index] = g_strdup(chardev);
+    config->nserials = MAX(config->nserials, (unsigned)index + 1);
+    return opts_done(item->props, "chardev index", error);
+}
+
+static const struct {
+    const char *name, *bus, *what;
+    gboolean (*handler)(Config *config, ConfigItem *item, GError **error); /* NULL: not in this version */
+} devices[] = {
+    { "isa-debug-exit", "ISA", "ends with status (value << 1) | 1; iobase=, iosize=", device_debug_exit },
+    { "isa-debugcon", "ISA", "bytes written to a port go to a back end; iobase=, chardev=", device_debugcon },
+    { "isa-serial", "ISA", "serial port; chardev=, index=", device_serial },
+};
+
+char *config_device_help(void)
+{
+    GString *text = g_string_new("Devices:\n");
+    for (size_t i = 0; i < G_N_ELEMENTS(devices); i++)
+        g_string_append_printf(text, "name \"%s\", bus %s, desc \"%s\"\n", devices[i].name, devices[i].bus, devices[i].what);
+    return g_string_free(text, FALSE);
+}
+
+static gboolean check_devices(Config *config, GError **error)
+{
+    for (guint i = 0; i < config->devices->len; i++) {
+        ConfigItem *item = g_ptr_array_index(config->devices, i);
+        bool found = false;
+        for (size_t j = 0; j < G_N_ELEMENTS(devices) && !found; j++) {
+            found = !strcmp(devices[j].name, item->driver);
+            if (found && !devices[j].handler(config, item, error))
+                return FALSE;
+        }
+        if (!found)
+            return usage(error, "%s %s: this device is not in this version; -device help lists those that are", item->option,
+                         item->driver);
+    }
+    return TRUE;
+}
+
+static bool is_stdio(const CharConfig *config) { return config && config->kind == CHAR_STDIO; }
+
+/* Connects serial ports and monitor as QEMU does, and lets only sharers that agreed share the terminal. */
+static gboolean check_chars(Config *config, GError **error)
+{
+    for (unsigned i = 0; i < config->nserials; i++) {
+        if (!chardev_resolve(config, "-serial", config->serial_chardev[i], &config->serial[i], error))
+            return FALSE;
+        if (!config->serial[i])
+            config->serial[i] = char_config_new(CHAR_NONE);
+    }
+    if (!chardev_resolve(config, "-monitor", config->monitor_chardev, &config->monitor, error) ||
+        !chardev_resolve(config, "-device isa-debugcon", config->debugcon_chardev, &config->debugcon, error))
+        return FALSE;
+
+    /* Without a display the terminal is the default place for the first serial port and the monitor. */
+    bool terminal_free = !is_stdio(config->monitor) && !is_stdio(config->debugcon);
+    for (unsigned i = 0; i < config->nserials; i++)
+        terminal_free = terminal_free && !is_stdio(config->serial[i]);
+    bool use_terminal = config->no_graphic || !config->no_display;
+    if (!config->no_defaults && use_terminal && terminal_free) {
+        if (!config->nserials) {
+            config->serial[0] = char_config_new(CHAR_STDIO);
+            config->serial_mon[0] = !config->has_monitor_option;
+            config->nserials = 1;
+        } else if (config->no_graphic && !config->has_monitor_option) {
+            config->monitor = char_config_new(CHAR_STDIO);
+        }
+    }
+    if (!config->no_defaults && !config->nserials) {
+        config->serial[0] = char_config_new(CHAR_NULL);
+        config->nserials = 1;
+    }
+    unsigned nterminal = is_stdio(config->debugcon) + is_stdio(config->monitor), nmonitor = config->monitor != NULL;
+    for (unsigned i = 0; i < config->nserials; i++) {
+        CharConfig *serial = config->serial[i];
+        if (config->serial_mon[i] || serial->mux)
+            serial->mux = true;
+        nterminal += is_stdio(serial);
+        nmonitor += config->serial_mon[i];
+        if (serial->kind == CHAR_PTY)
+            return usage(error, "-serial pty: not in this version; use unix:PATH,server=on,wait=off");
+    }
+    /* A -chardev stdio,mux=on that both the monitor and a serial port name is "mon:stdio" in long form. */
+    if (is_stdio(config->monitor) && config->monitor->mux)
+        for (unsigned i = 0; i < config->nserials; i++)
+            if (is_stdio(config->serial[i]) && config->serial[i]->mux) {
+                char_config_free(config->monitor);
+                config->monitor = NULL;
+                config->serial_mon[i] = true;
+                nterminal--;
+                break;
+            }
+    if (nterminal > 1)
+        return usage(error, "stdio is used by more than one of -serial, -monitor and -device isa-debugcon; share it with -serial mon:stdio "
+                            "or give the others a back end of their own");
+    if (nmonitor > 1 && config->monitor && config->monitor->kind != CHAR_NONE && config->monitor->kind != CHAR_NULL)
+        return usage(error, "-monitor together with -serial mon:…: only one human monitor in this version; drop one of them");
+    if (config->monitor && config->monitor->kind == CHAR_PTY)
+        return usage(error, "-monitor pty: not in this version; use unix:PATH,server=on,wait=off");
+    if (config->start_stopped && !nmonitor)
+        return usage(error, "-S: the guest could never be started, there is no monitor; add -monitor or -serial mon:stdio");
+    return TRUE;
+}
+
+gboolean config_check(Config *config, GError **error)
+{
+    return check_accel(config, error) && check_machine(config, error) && check_devices(config, error) && check_chars(config, error);
+}

@@ -1,0 +1,157 @@
+/*
+ * Config: everything the user asked for, as plain data.  Front ends (args.c) fill it, check.c holds all rules across fields, vm/ reads
+ * it.  No field refers to another: "chardev:ID" is resolved by check.c.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/opts.h"
+
+#define CONFIG_MAX_SERIAL 4
+#define CONFIG_DEFAULT_RAM_BYTES (UINT64_C(128) << 20)
+#define CONFIG_MAX_RAM_BYTES (UINT64_C(1) << 40)
+#define CONFIG_MAX_CPUS 1
+
+/* What to do with the filled struct. */
+typedef enum ConfigAction {
+    CONFIG_RUN,  /* start the guest */
+    CONFIG_TEXT, /* print @text on stdout and end with status 0 */
+} ConfigAction;
+
+typedef enum ConfigMachine {
+    CONFIG_MACHINE_PC, /* q35 and microvm are accepted names of the same board for now */
+} ConfigMachine;
+
+typedef enum ConfigAccel {
+    CONFIG_ACCEL_BT,
+    CONFIG_ACCEL_HV,
+    CONFIG_ACCEL_HWMMU,
+    CONFIG_ACCEL_KVM,  /* hv or hwmmu, whichever the host has */
+    CONFIG_ACCEL_AUTO, /* the best there is */
+} ConfigAccel;
+
+typedef enum CharKind {
+    CHAR_NONE, /* nothing is connected and the device is not built */
+    CHAR_NULL,
+    CHAR_STDIO,
+    CHAR_FILE,
+    CHAR_PIPE,
+    CHAR_UNIX,
+    CHAR_TCP,
+    CHAR_PTY,
+} CharKind;
+
+/* One character back end. */
+typedef struct CharConfig {
+    char *id;     /* NULL for an anonymous one */
+    CharKind kind;
+    char *path;   /* FILE, PIPE, UNIX */
+    char *host;   /* TCP; NULL: any address */
+    char *port;   /* TCP: number or service name */
+    bool server;  /* UNIX, TCP: listen instead of connecting */
+    bool wait;    /* server: do not start the guest before somebody has connected */
+    bool append;  /* FILE: keep what is there */
+    bool mux;     /* several front ends share it, Ctrl-A c switches */
+    bool signal;  /* STDIO: Ctrl-C ends the monitor instead of reaching the guest */
+} CharConfig;
+
+/* One -device, -drive, -netdev, … with its properties still in text form; its consumer takes them. */
+typedef struct ConfigItem {
+    char *option; /* "-device" */
+    char *driver; /* first word */
+    char *id;     /* NULL when not given */
+    Opts *props;
+} ConfigItem;
+
+typedef struct ConfigCpuFeature {
+    char *name;
+    bool on;
+} ConfigCpuFeature;
+
+typedef struct Config {
+    ConfigAction action;
+    char *text;
+
+    char *name;
+    ConfigMachine machine;
+    char *machine_name;   /* as the user wrote it */
+    GArray *accels;       /* ConfigAccel, in order of preference; never empty after args */
+    bool accel_is_list;   /* the user gave alternatives: falling back is allowed */
+    ConfigAccel accel;    /* chosen by check.c */
+    uint64_t ram_bytes;
+    unsigned ncpus;
+    char *cpu_name;       /* "max", … */
+    GPtrArray *cpu_features; /* ConfigCpuFeature */
+    bool has_acpi, has_hpet, has_pit, has_i8042;
+
+    char *kernel, *initrd, *append; /* NULL when not given */
+    char *bios;
+
+    bool no_defaults, no_graphic, no_display;
+    bool no_reboot, no_shutdown, start_stopped;
+
+    GPtrArray *chardevs; /* CharConfig, by -chardev */
+    unsigned nserials;
+    CharConfig *serial[CONFIG_MAX_SERIAL]; /* NULL: not given; after check: what UART n is connected to */
+    char *serial_chardev[CONFIG_MAX_SERIAL]; /* "chardev:ID" not resolved yet */
+    bool serial_mon[CONFIG_MAX_SERIAL]; /* "mon:": the human monitor shares this line */
+    bool has_monitor_option;
+    CharConfig *monitor;  /* NULL: none of its own */
+    char *monitor_chardev;
+
+    GPtrArray *devices; /* ConfigItem */
+    bool has_debug_exit;
+    uint16_t debug_exit_port, debug_exit_size;
+    CharConfig *debugcon; /* NULL: no port e9 */
+    char *debugcon_chardev;
+    uint16_t debugcon_port;
+
+    char *pidfile;
+    bool rtc_local; /* -rtc base=localtime */
+    int64_t rtc_base; /* seconds since 1970, or -1: the host's time */
+
+    uint32_t log_mask; /* LOG_* of core/log.h */
+    char *log_path;    /* NULL: stderr */
+    GPtrArray *ignored; /* char *: harmless options that were accepted, for -d opts */
+} Config;
+
+Config *config_new(void); /* every default set */
+void config_free(Config *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Config, config_free)
+
+CharConfig *char_config_new(CharKind kind);
+CharConfig *char_config_copy(const CharConfig *from);
+void char_config_free(CharConfig *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CharConfig, char_config_free)
+void config_item_free(ConfigItem *item);
+
+/**
+ * args_parse: QEMU-style options.
+ * @argv: without the program's name; @argc entries
+ *
+ * Fills @config.  Says nothing about rules across options: call config_check() next.
+ * Returns: FALSE with VMM_ERROR_USAGE; the message names the option and what it may be.
+ */
+gboolean args_parse(Config *config, int argc, const char *const *argv, GError **error);
+
+/* args_help: the text of -help.   args_version: first line as QEMU's, so that scripts find "QEMU emulator version M.m.u". */
+char *args_help(void);
+char *args_version(void);
+
+/* char_config_parse: "stdio", "file:PATH", "unix:PATH,server=on,wait=off", "tcp:HOST:PORT,server" and so on; @option is for the message.
+ * "none" gives CHAR_NONE.  "mon:" and "chardev:" are the caller's. */
+CharConfig *char_config_parse(const char *option, const char *text, GError **error);
+/* char_config_from_chardev: the value of -chardev. */
+CharConfig *char_config_from_chardev(const char *text, GError **error);
+
+/**
+ * config_check: fills in what depends on other options and applies every rule across fields.
+ * Returns: FALSE with VMM_ERROR_USAGE, or VMM_ERROR_NO_MODE when no execution mode that was asked for exists.
+ */
+gboolean config_check(Config *config, GError **error);
+
+/* config_device_help: the text of -device help. */
+char *config_device_help(void);
