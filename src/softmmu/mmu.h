@@ -30,10 +30,17 @@ typedef enum MmuIndex {
 
 typedef enum MmuAccess { MMU_READ, MMU_WRITE, MMU_FETCH } MmuAccess;
 
+/* Rights of a translation in a privilege class: 1 << MmuAccess. */
+#define MMU_RIGHT_READ  1u
+#define MMU_RIGHT_WRITE 2u
+#define MMU_RIGHT_FETCH 4u
+
+typedef enum MmuFormat { MMU_FORMAT_NONE, MMU_FORMAT_32, MMU_FORMAT_PAE, MMU_FORMAT_4LEVEL } MmuFormat;
+
 typedef struct TlbEntry {
     uint64_t tag_read;  /* page-aligned gva; a page of another index (tlb_invalid_tag) where the access must miss */
     uint64_t tag_write; /* likewise; set only when the page is writable, dirty, RAM, and holds no translations */
-    uint8_t *host;      /* host page */
+    uint8_t *host;      /* host page, NULL in an empty entry */
     uint64_t info;      /* gpa page | TLB_INFO_* */
 } TlbEntry;
 
@@ -52,11 +59,14 @@ typedef struct CodeMap {
 
 typedef struct Mmu {
     TlbEntry tlb[MMU_NINDEXES][TLB_SIZE]; /* first: translated code addresses it at a constant offset */
-    /* Indexes of entries filled since the last flush, so that a flush touches only those.  count > capacity: overflow, flush all. */
+    /* Indexes of entries that a non-global page was filled into since the last flush, so that a CR3 load touches only those.
+     * count > capacity: overflow, look at all. */
 #define TLB_JOURNAL 192
     uint16_t journal[MMU_NINDEXES][TLB_JOURNAL];
     uint32_t njournal[MMU_NINDEXES];
-    bool large_pages_seen;
+    /* Which gigabytes (gva >> 30, modulo 512) had pieces of large pages filled since the last flush: [0] non-global, [1] global.
+     * INVLPG elsewhere need not look for pieces. */
+    uint64_t large_seen[2][8];
 
     Ram *ram;
     CodeMap *code;
@@ -64,7 +74,17 @@ typedef struct Mmu {
     uint64_t cr0, cr3, cr4, efer;
     uint64_t pdptr[4];      /* PAE paging: loaded by mmu_load_pdptrs() */
     uint64_t physical_mask; /* bits a physical address may have: (1 << MAXPHYADDR) - 1 */
-    uint64_t a20_mask;      /* ~0, or ~(1 << 20) while A20 is masked */
+    uint64_t a20_mask;      /* ~0, or ~(1 << 20) while A20 is masked; see mmu_set_a20() */
+
+    /* Derived from the registers by mmu_set_paging(). */
+    MmuFormat format;
+    uint64_t reserved;                /* bits that must be 0 in an 8-byte entry of any level */
+    uint32_t reserved_4m;             /* bits that must be 0 in the PDE of a 4 MiB page */
+    uint8_t rights[MMU_NINDEXES][8];  /* by R/W | U/S << 1 | NX << 2 of all levels together: MMU_RIGHT_* */
+    /* The slot with most of the RAM, looked at first. */
+    Gpa main_start;
+    uint64_t main_size;
+    uint8_t *main_host;
 
     /* Called after translations were dropped: all of them, or those of one page.  bt/ drops its jump cache here.  @global tells
      * whether global pages went too.  May be NULL.  Same rules as this folder's code. */
@@ -118,10 +138,14 @@ typedef struct MmuFill {
  */
 MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill *out);
 
+/* mmu_init: empty TLBs, paging off, MAXPHYADDR 40, A20 enabled.  Callbacks and physical_mask may be set afterwards; a new
+ * physical_mask takes effect with the next mmu_set_paging() that changes something. */
 void mmu_init(Mmu *mmu, Ram *ram, CodeMap *code);
 
 /* mmu_set_paging: new CR0, CR4 and EFER; flushes what the change obsoletes (everything when a paging bit changed). */
 void mmu_set_paging(Mmu *mmu, uint64_t cr0, uint64_t cr4, uint64_t efer);
+/* mmu_set_a20: masks or unmasks address line 20; flushes everything when that is a change. */
+void mmu_set_a20(Mmu *mmu, bool enabled);
 /* mmu_set_cr3: MOV to CR3.  Non-global translations go unless bit 63 (with CR4.PCIDE) asks to keep them; PAE
  * PDPTEs are loaded separately, before, because they can fault. */
 void mmu_set_cr3(Mmu *mmu, uint64_t cr3);

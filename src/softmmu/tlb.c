@@ -1,0 +1,206 @@
+#include "softmmu/tlb.h"
+
+#include "x86/pte.h"
+
+static void derive_rights(Mmu *mmu)
+{
+    bool wp = (mmu->cr0 & X86_CR0_WP) != 0;
+    bool smep = (mmu->cr4 & X86_CR4_SMEP) != 0;
+    bool smap = (mmu->cr4 & X86_CR4_SMAP) != 0;
+    /* Source: SDM 3A 4.6.1. */
+    for (unsigned key = 0; key < 8; key++) {
+        bool rw = key & 1, us = key & 2, nx = key & 4;
+        unsigned user = 0, kernel_ac = MMU_RIGHT_READ;
+        if (us)
+            user = MMU_RIGHT_READ | (rw ? MMU_RIGHT_WRITE : 0) | (nx ? 0 : MMU_RIGHT_FETCH);
+        if (rw || !wp)
+            kernel_ac |= MMU_RIGHT_WRITE;
+        if (!nx && !(us && smep))
+            kernel_ac |= MMU_RIGHT_FETCH;
+        unsigned kernel = us && smap ? kernel_ac & MMU_RIGHT_FETCH : kernel_ac;
+        mmu->rights[MMU_USER][key] = (uint8_t)user;
+        mmu->rights[MMU_KERNEL_AC][key] = (uint8_t)kernel_ac;
+        mmu->rights[MMU_KERNEL][key] = (uint8_t)kernel;
+    }
+}
+
+static void derive_paging(Mmu *mmu)
+{
+    if (!(mmu->cr0 & X86_CR0_PG))
+        mmu->format = MMU_FORMAT_NONE;
+    else if (mmu->efer & (X86_EFER_LMA | X86_EFER_LME))
+        mmu->format = MMU_FORMAT_4LEVEL;
+    else if (mmu->cr4 & X86_CR4_PAE)
+        mmu->format = MMU_FORMAT_PAE;
+    else
+        mmu->format = MMU_FORMAT_32;
+
+    mmu->reserved = PTE_ADDR_MASK & ~mmu->physical_mask;
+    if (!(mmu->efer & X86_EFER_NXE))
+        mmu->reserved |= PTE_NX;
+    if (mmu->format == MMU_FORMAT_PAE)
+        mmu->reserved |= (uint64_t)0x7ff << 52; /* bits 62:52 */
+
+    /* PSE-36: PDE bits 20:13 are address bits 39:32, as far as they exist; bit 21 is always reserved.  Source: SDM 3A table 4-4. */
+    mmu->reserved_4m = (uint32_t)1 << 21 | (uint32_t)((~mmu->physical_mask >> 32) & 0xff) << 13;
+    derive_rights(mmu);
+}
+
+static void tlb_reset(Mmu *mmu)
+{
+    for (unsigned index = 0; index < MMU_NINDEXES; index++) {
+        for (unsigned i = 0; i < TLB_SIZE; i++)
+            tlb_drop(&mmu->tlb[index][i], i);
+        mmu->njournal[index] = 0;
+    }
+    for (unsigned word = 0; word < 8; word++)
+        mmu->large_seen[0][word] = mmu->large_seen[1][word] = 0;
+}
+
+void mmu_init(Mmu *mmu, Ram *ram, CodeMap *code)
+{
+    *mmu = (Mmu){ .ram = ram, .code = code };
+    mmu->physical_mask = ((uint64_t)1 << 40) - 1;
+    mmu->a20_mask = ~(uint64_t)0;
+    for (unsigned i = 0; i < ram->nslots; i++) {
+        const RamSlot *slot = &ram->slot[i];
+        if (!slot->is_rom && slot->size > mmu->main_size) {
+            mmu->main_start = slot->start;
+            mmu->main_size = slot->size;
+            mmu->main_host = slot->host;
+        }
+    }
+    derive_paging(mmu);
+    tlb_reset(mmu);
+}
+
+/* drop_nonglobal: the entries in the journal, or all when it overflowed. */
+static void drop_nonglobal(Mmu *mmu)
+{
+    for (unsigned index = 0; index < MMU_NINDEXES; index++) {
+        TlbEntry *tlb = mmu->tlb[index];
+        uint32_t n = mmu->njournal[index];
+        if (n > TLB_JOURNAL) {
+            for (unsigned i = 0; i < TLB_SIZE; i++)
+                if (!(tlb[i].info & TLB_INFO_GLOBAL))
+                    tlb_drop(&tlb[i], i);
+        } else {
+            for (uint32_t at = 0; at < n; at++) {
+                unsigned i = mmu->journal[index][at];
+                if (!(tlb[i].info & TLB_INFO_GLOBAL))
+                    tlb_drop(&tlb[i], i);
+            }
+        }
+        mmu->njournal[index] = 0;
+    }
+    for (unsigned word = 0; word < 8; word++)
+        mmu->large_seen[0][word] = 0;
+}
+
+void mmu_flush(Mmu *mmu, bool global)
+{
+    mmu->stat_flushes++;
+    if (global)
+        tlb_reset(mmu);
+    else
+        drop_nonglobal(mmu);
+    if (mmu->flushed)
+        mmu->flushed(mmu->flushed_opaque, global);
+}
+
+void mmu_set_paging(Mmu *mmu, uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+    const uint64_t cr0_bits = X86_CR0_PG | X86_CR0_WP;
+    const uint64_t cr4_bits = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP;
+    const uint64_t efer_bits = X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
+    uint64_t changed = ((mmu->cr0 ^ cr0) & cr0_bits) | ((mmu->cr4 ^ cr4) & cr4_bits) | ((mmu->efer ^ efer) & efer_bits);
+    mmu->cr0 = cr0;
+    mmu->cr4 = cr4;
+    mmu->efer = efer;
+    if (!changed)
+        return;
+    derive_paging(mmu);
+    mmu_flush(mmu, true);
+}
+
+void mmu_set_a20(Mmu *mmu, bool enabled)
+{
+    uint64_t mask = enabled ? ~(uint64_t)0 : ~((uint64_t)1 << 20);
+    if (mask == mmu->a20_mask)
+        return;
+    mmu->a20_mask = mask;
+    mmu_flush(mmu, true);
+}
+
+void mmu_set_cr3(Mmu *mmu, uint64_t cr3)
+{
+    bool has_pcid = (mmu->cr4 & X86_CR4_PCIDE) != 0;
+    /* One PCID's translations are held at a time: asked to keep those of another, there are none to keep. */
+    bool keeps = has_pcid && cr3 & CR3_NO_FLUSH && !((cr3 ^ mmu->cr3) & CR3_PCID_MASK);
+    mmu->cr3 = has_pcid ? cr3 & ~CR3_NO_FLUSH : cr3;
+    if (!keeps)
+        mmu_flush(mmu, false);
+}
+
+/* drop_large: every piece of a large page in the gigabyte of @gva, whatever its size. */
+static void drop_large(Mmu *mmu, Gva gva)
+{
+    for (unsigned index = 0; index < MMU_NINDEXES; index++) {
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            TlbEntry *entry = &mmu->tlb[index][i];
+            if (!(entry->info & TLB_INFO_LARGE))
+                continue;
+            bool names_page = entry->tag_read != tlb_invalid_tag(i);
+            if (!names_page || (entry->tag_read ^ gva) >> 30 == 0)
+                tlb_drop(entry, i);
+        }
+    }
+}
+
+void mmu_invlpg(Mmu *mmu, Gva gva)
+{
+    Gva page = page_of(gva);
+    mmu->stat_invlpg++;
+    tlb_drop_page(mmu, page);
+    uint64_t seen = mmu->large_seen[0][large_word(gva)] | mmu->large_seen[1][large_word(gva)];
+    if (__builtin_expect(!(seen & large_bit(gva)), 1)) {
+        if (mmu->flushed_page)
+            mmu->flushed_page(mmu->flushed_opaque, page);
+        return;
+    }
+    drop_large(mmu, gva);
+    if (mmu->flushed)
+        mmu->flushed(mmu->flushed_opaque, true);
+}
+
+void mmu_invpcid(Mmu *mmu, unsigned type, unsigned pcid, Gva gva)
+{
+    unsigned current = mmu->cr4 & X86_CR4_PCIDE ? mmu->cr3 & CR3_PCID_MASK : 0;
+    switch (type) {
+    case 0: /* one address of one PCID */
+        if (pcid == current)
+            mmu_invlpg(mmu, gva);
+        break;
+    case 1: /* one PCID, global translations stay */
+        if (pcid == current)
+            mmu_flush(mmu, false);
+        break;
+    case 2: /* everything */
+        mmu_flush(mmu, true);
+        break;
+    case 3: /* every PCID, global translations stay */
+        mmu_flush(mmu, false);
+        break;
+    }
+}
+
+void mmu_drop_writes(Mmu *mmu, Gpa gpa)
+{
+    Gpa page = page_of(gpa);
+    for (unsigned index = 0; index < MMU_NINDEXES; index++) {
+        TlbEntry *tlb = mmu->tlb[index];
+        for (unsigned i = 0; i < TLB_SIZE; i++)
+            if (page_of(tlb[i].info) == page)
+                tlb[i].tag_write = tlb_invalid_tag(i);
+    }
+}

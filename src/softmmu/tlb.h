@@ -1,0 +1,31 @@
+/* The inline TLB's entries, seen from inside this folder. */
+#pragma once
+
+#include "softmmu/mmu.h"
+
+#define TLB_INDEX(gva) ((unsigned)((gva) >> PAGE_SHIFT) & (TLB_SIZE - 1))
+
+static inline bool tlb_is_valid(const TlbEntry *entry) { return entry->host != NULL; }
+
+static inline void tlb_drop(TlbEntry *entry, unsigned i)
+{
+    entry->tag_read = tlb_invalid_tag(i);
+    entry->tag_write = tlb_invalid_tag(i);
+    entry->host = NULL;
+    entry->info = 0;
+}
+
+/* tlb_drop_page: drops what the three classes hold of @page.  An entry that can only be fetched names no page: it goes as well. */
+static inline void tlb_drop_page(Mmu *mmu, Gva page)
+{
+    unsigned i = TLB_INDEX(page);
+    for (unsigned index = 0; index < MMU_NINDEXES; index++) {
+        TlbEntry *entry = &mmu->tlb[index][i];
+        if (entry->tag_read == page || entry->tag_write == page || entry->tag_read == tlb_invalid_tag(i))
+            tlb_drop(entry, i);
+    }
+}
+
+/* large_seen: the bit for the gigabyte of @gva. */
+static inline unsigned large_word(Gva gva) { return (unsigned)(gva >> 36) & 7; }
+static inline uint64_t large_bit(Gva gva) { return (uint64_t)1 << ((gva >> 30) & 63); }

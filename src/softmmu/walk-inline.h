@@ -1,0 +1,212 @@
+/*
+ * The walk itself, inlined into mmu_walk(), mmu_probe() and mmu_fill(), because a guest kernel's boot makes millions of them.
+ *
+ * A and D bits are set after the rights were checked, for all levels at once: when none is missing (nearly always) that is one test.
+ */
+#pragma once
+
+#include "softmmu/mmu.h"
+#include "x86/pte.h"
+
+#define WALK_INLINE static inline __attribute__((always_inline))
+
+typedef struct Walk {
+    Gpa gpa;
+    uint64_t leaf;       /* the entry that maps the page */
+    uint32_t error_code; /* valid when rights lacks the access */
+    uint8_t rights;      /* MMU_RIGHT_*; WRITE says nothing about the dirty bit */
+    uint8_t page_bits;
+    bool is_dirty;
+    bool is_global;
+} Walk;
+
+/* What a page-table page without RAM behind it reads as. */
+static const uint64_t walk_all_ones = ~(uint64_t)0;
+
+/* host_find: host pointer for @gpa in any slot, or NULL. */
+WALK_INLINE uint8_t *host_find(const Mmu *mmu, Gpa gpa)
+{
+    if (__builtin_expect(gpa - mmu->main_start < mmu->main_size, 1))
+        return mmu->main_host + (gpa - mmu->main_start);
+    const RamSlot *slot = ram_find(mmu->ram, gpa);
+    return slot ? slot->host + (gpa - slot->start) : NULL;
+}
+
+WALK_INLINE const void *entry_find(const Mmu *mmu, Gpa gpa)
+{
+    const void *host = host_find(mmu, gpa & mmu->a20_mask);
+    return __builtin_expect(host != NULL, 1) ? host : &walk_all_ones;
+}
+
+/* walk_set_bits8, walk_set_bits4: set @bits in the entry at @entry, which was seen as @old; on return it holds them.
+ * False when another CPU changed the entry meanwhile: walk again.  Entries outside RAM and in ROM are left alone. */
+bool walk_set_bits8(const Mmu *mmu, const void *entry, uint64_t old, uint64_t bits);
+bool walk_set_bits4(const Mmu *mmu, const void *entry, uint32_t old, uint32_t bits);
+
+WALK_INLINE uint32_t walk_error(const Mmu *mmu, MmuAccess access, MmuIndex index, uint32_t cause)
+{
+    uint32_t code = cause;
+    if (access == MMU_WRITE)
+        code |= X86_PF_WRITE;
+    if (index == MMU_USER)
+        code |= X86_PF_USER;
+    if (access == MMU_FETCH &&
+        (mmu->cr4 & X86_CR4_SMEP || (mmu->format >= MMU_FORMAT_PAE && mmu->efer & X86_EFER_NXE)))
+        code |= X86_PF_FETCH;
+    return code;
+}
+
+WALK_INLINE Walk walk_fault(const Mmu *mmu, MmuAccess access, MmuIndex index, uint32_t cause)
+{
+    return (Walk){ .rights = 0, .error_code = walk_error(mmu, access, index, cause) };
+}
+
+/* walk_identity: CR0.PG = 0. */
+WALK_INLINE Walk walk_identity(const Mmu *mmu, Gva gva)
+{
+    return (Walk){
+        .gpa = (gva & 0xffffffffu) & mmu->a20_mask,
+        .rights = MMU_RIGHT_READ | MMU_RIGHT_WRITE | MMU_RIGHT_FETCH,
+        .page_bits = 12,
+        .is_dirty = true,
+    };
+}
+
+/* walk8: 8-byte entries, @nlevels tables (4: 4-level, 2: PAE below its PDPTEs), the first of them at @table. */
+WALK_INLINE Walk walk8(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, bool set_ad, unsigned nlevels, Gpa table)
+{
+    const uint64_t *entry[4];
+    uint64_t seen[4], all = ~(uint64_t)0, any = 0;
+    unsigned level = nlevels, page_bits = PAGE_SHIFT;
+
+    for (;;) {
+        level--;
+        unsigned shift = PAGE_SHIFT + 9 * level;
+        const uint64_t *at = entry_find(mmu, (table & PTE_ADDR_MASK) + ((gva >> shift) & 511) * 8);
+        uint64_t value = __atomic_load_n(at, __ATOMIC_RELAXED);
+        entry[level] = at;
+        seen[level] = value;
+        uint64_t reserved = mmu->reserved | (level == 3 ? PTE_PS : 0);
+        if (__builtin_expect((value & (reserved | PTE_P)) != PTE_P, 0))
+            return walk_fault(mmu, access, index, value & PTE_P ? X86_PF_P | X86_PF_RSVD : 0);
+        all &= value;
+        any |= value;
+        table = value;
+        if (level == 0)
+            break;
+        if (level < 3 && value & PTE_PS) {
+            page_bits = shift;
+            uint64_t page_mask = ((uint64_t)1 << shift) - 1;
+            if (value & page_mask & PTE_ADDR_MASK & ~(uint64_t)0x1000) /* bit 12 is PAT */
+                return walk_fault(mmu, access, index, X86_PF_P | X86_PF_RSVD);
+            break;
+        }
+    }
+
+    uint64_t leaf = table;
+    unsigned key = (unsigned)((all >> 1) & 3) | (unsigned)(any >> 63) << 2;
+    uint8_t rights = mmu->rights[index][key];
+    if (__builtin_expect(!(rights >> access & 1), 0))
+        return walk_fault(mmu, access, index, X86_PF_P);
+
+    if (set_ad) {
+        uint64_t leaf_bits = access == MMU_WRITE ? PTE_A | PTE_D : PTE_A;
+        if (__builtin_expect(!(all & PTE_A) || (leaf & leaf_bits) != leaf_bits, 0)) {
+            for (unsigned i = nlevels; i-- > level;) {
+                uint64_t bits = i == level ? leaf_bits : PTE_A;
+                if ((seen[i] & bits) != bits && !walk_set_bits8(mmu, entry[i], seen[i], bits))
+                    return (Walk){ .rights = 0, .error_code = ~0u };
+            }
+            leaf |= leaf_bits;
+        }
+    }
+    uint64_t offset_mask = ((uint64_t)1 << page_bits) - 1;
+    return (Walk){
+        .gpa = ((leaf & PTE_ADDR_MASK & ~offset_mask) | (gva & offset_mask)) & mmu->a20_mask,
+        .leaf = leaf,
+        .rights = rights,
+        .page_bits = (uint8_t)page_bits,
+        .is_dirty = (leaf & PTE_D) != 0,
+        .is_global = (leaf & PTE_G) && mmu->cr4 & X86_CR4_PGE,
+    };
+}
+
+WALK_INLINE Walk walk_pae(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, bool set_ad)
+{
+    uint64_t pdpte = mmu->pdptr[(gva >> 30) & 3];
+    if (!(pdpte & PTE_P))
+        return walk_fault(mmu, access, index, 0);
+    return walk8(mmu, gva, access, index, set_ad, 2, pdpte);
+}
+
+WALK_INLINE Walk walk_32(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, bool set_ad)
+{
+    const uint32_t *pde_at = entry_find(mmu, (mmu->cr3 & 0xfffff000u) + ((gva >> 22) & 1023) * 4);
+    uint32_t pde = __atomic_load_n(pde_at, __ATOMIC_RELAXED);
+    if (!(pde & PTE_P))
+        return walk_fault(mmu, access, index, 0);
+
+    const uint32_t *leaf_at = pde_at;
+    uint32_t leaf = pde, all = pde;
+    unsigned page_bits = 22;
+    Gpa page;
+    if (pde & PTE_PS && mmu->cr4 & X86_CR4_PSE) {
+        if (pde & mmu->reserved_4m)
+            return walk_fault(mmu, access, index, X86_PF_P | X86_PF_RSVD);
+        page = (pde & 0xffc00000u) | (Gpa)((pde >> 13) & 0xff) << 32; /* PSE-36 */
+    } else {
+        leaf_at = entry_find(mmu, (pde & 0xfffff000u) + ((gva >> 12) & 1023) * 4);
+        leaf = __atomic_load_n(leaf_at, __ATOMIC_RELAXED);
+        if (!(leaf & PTE_P))
+            return walk_fault(mmu, access, index, 0);
+        all &= leaf;
+        page_bits = 12;
+        page = leaf & 0xfffff000u;
+    }
+
+    uint8_t rights = mmu->rights[index][(all >> 1) & 3];
+    if (!(rights >> access & 1))
+        return walk_fault(mmu, access, index, X86_PF_P);
+    if (set_ad) {
+        uint32_t leaf_bits = access == MMU_WRITE ? (uint32_t)(PTE_A | PTE_D) : (uint32_t)PTE_A;
+        if (leaf_at != pde_at && !(pde & PTE_A) && !walk_set_bits4(mmu, pde_at, pde, PTE_A))
+            return (Walk){ .rights = 0, .error_code = ~0u };
+        if ((leaf & leaf_bits) != leaf_bits && !walk_set_bits4(mmu, leaf_at, leaf, leaf_bits))
+            return (Walk){ .rights = 0, .error_code = ~0u };
+        leaf |= leaf_bits;
+    }
+    uint32_t offset_mask = ((uint32_t)1 << page_bits) - 1;
+    return (Walk){
+        .gpa = (page | (gva & offset_mask)) & mmu->a20_mask,
+        .leaf = leaf,
+        .rights = rights,
+        .page_bits = (uint8_t)page_bits,
+        .is_dirty = (leaf & PTE_D) != 0,
+        .is_global = (leaf & PTE_G) && mmu->cr4 & X86_CR4_PGE,
+    };
+}
+
+/* WALK_RACED: another CPU changed an entry under the walk. */
+#define WALK_RACED(walk) ((walk).rights == 0 && (walk).error_code == ~0u)
+
+WALK_INLINE Walk walk_any(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, bool set_ad)
+{
+    for (;;) {
+        Walk walk;
+        switch (mmu->format) {
+        case MMU_FORMAT_4LEVEL:
+            walk = walk8(mmu, gva, access, index, set_ad, 4, mmu->cr3);
+            break;
+        case MMU_FORMAT_PAE:
+            walk = walk_pae(mmu, gva, access, index, set_ad);
+            break;
+        case MMU_FORMAT_32:
+            walk = walk_32(mmu, gva, access, index, set_ad);
+            break;
+        case MMU_FORMAT_NONE:
+            return walk_identity(mmu, gva);
+        }
+        if (__builtin_expect(!WALK_RACED(walk), 1))
+            return walk;
+    }
+}

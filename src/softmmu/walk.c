@@ -1,0 +1,70 @@
+#include "softmmu/mmu.h"
+#include "softmmu/walk-inline.h"
+
+/* entry_is_writable: whether @entry lies in RAM that the guest could write.  Slots are few and this is rare. */
+static bool entry_is_writable(const Mmu *mmu, const void *entry)
+{
+    const uint8_t *at = entry;
+    for (unsigned i = 0; i < mmu->ram->nslots; i++) {
+        const RamSlot *slot = &mmu->ram->slot[i];
+        if (at >= slot->host && at < slot->host + slot->size)
+            return !slot->is_rom;
+    }
+    return false;
+}
+
+bool walk_set_bits8(const Mmu *mmu, const void *entry, uint64_t old, uint64_t bits)
+{
+    if (!entry_is_writable(mmu, entry))
+        return true;
+    return __atomic_compare_exchange_n((uint64_t *)entry, &old, old | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+bool walk_set_bits4(const Mmu *mmu, const void *entry, uint32_t old, uint32_t bits)
+{
+    if (!entry_is_writable(mmu, entry))
+        return true;
+    return __atomic_compare_exchange_n((uint32_t *)entry, &old, old | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+static MmuWalkOutcome walk_result(const Walk *walk, MmuAccess access, MmuWalk *out)
+{
+    if (!(walk->rights >> access & 1)) {
+        out->error_code = walk->error_code;
+        return MMU_WALK_FAULT;
+    }
+    out->gpa = walk->gpa;
+    out->is_writable = walk->rights & MMU_RIGHT_WRITE && walk->is_dirty;
+    out->is_executable = (walk->rights & MMU_RIGHT_FETCH) != 0;
+    out->is_global = walk->is_global;
+    out->page_bits = walk->page_bits;
+    return MMU_WALK_OK;
+}
+
+MmuWalkOutcome mmu_walk(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuWalk *out)
+{
+    Walk walk = walk_any(mmu, gva, access, index, true);
+    mmu->stat_walks++;
+    return walk_result(&walk, access, out);
+}
+
+MmuWalkOutcome mmu_probe(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuWalk *out)
+{
+    Walk walk = walk_any(mmu, gva, access, index, false);
+    return walk_result(&walk, access, out);
+}
+
+bool mmu_load_pdptrs(Mmu *mmu, uint64_t cr3)
+{
+    uint64_t pdptr[4];
+    uint64_t reserved = ~mmu->physical_mask | 0x1e6; /* bits 2:1 and 8:5.  Source: SDM 3A table 4-8 */
+    for (unsigned i = 0; i < 4; i++) {
+        const uint64_t *at = entry_find(mmu, (cr3 & 0xffffffe0u) + i * 8);
+        pdptr[i] = __atomic_load_n(at, __ATOMIC_RELAXED);
+        if (pdptr[i] & PTE_P && pdptr[i] & reserved)
+            return false;
+    }
+    for (unsigned i = 0; i < 4; i++)
+        mmu->pdptr[i] = pdptr[i];
+    return true;
+}
