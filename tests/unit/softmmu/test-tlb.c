@@ -1,0 +1,359 @@
+#include <check.h>
+#include <stdlib.h>
+
+#include "../../lib/guest-tables.h"
+
+#define P PTE_P
+#define W PTE_RW
+#define U PTE_US
+#define USER_GVA ((Gva)0x00005555aaaa0000)
+#define KERNEL_GVA ((Gva)0xffffffff81000000)
+#define DIRECT_GVA ((Gva)0xffff888000000000)
+
+typedef struct Calls {
+    unsigned nflushed, nglobal, npages;
+    Gva page;
+} Calls;
+
+static void on_flushed(void *opaque, bool global)
+{
+    Calls *calls = opaque;
+    calls->nflushed++;
+    calls->nglobal += global;
+}
+
+static void on_flushed_page(void *opaque, Gva page)
+{
+    Calls *calls = opaque;
+    calls->npages++;
+    calls->page = page;
+}
+
+/* A small Linux: 256 user pages, 256 global kernel pages, a direct map of 2 MiB pages, a device and ROM. */
+typedef struct Fixture {
+    Guest guest;
+    Gpa root;
+    Calls calls;
+} Fixture;
+
+static Fixture fixture;
+
+static void setup(void)
+{
+    fixture = (Fixture){ .guest = guest_new() };
+    Guest *guest = &fixture.guest;
+    fixture.root = guest_table(guest);
+    for (unsigned i = 0; i < 256; i++) {
+        guest_map8(guest, fixture.root, 4, USER_GVA + i * PAGE_SIZE, (0x100000 + i * PAGE_SIZE) | P | W | U, 0, P | W | U);
+        guest_map8(guest, fixture.root, 4, KERNEL_GVA + i * PAGE_SIZE, (0x300000 + i * PAGE_SIZE) | P | W | PTE_G, 0, P | W);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        guest_map8(guest, fixture.root, 4, DIRECT_GVA + ((uint64_t)i << 21), ((uint64_t)i << 21) | P | W | PTE_PS | PTE_G, 1, P | W);
+    guest_map8(guest, fixture.root, 4, 0xffffffffff5fb000, 0xfee00000 | P | W, 0, P | W);
+    guest_map8(guest, fixture.root, 4, 0xffffffffff5fc000, 0xfffff000 | P | W, 0, P | W);
+    Mmu *mmu = guest->mmu;
+    mmu->flushed = on_flushed;
+    mmu->flushed_page = on_flushed_page;
+    mmu->flushed_opaque = &fixture.calls;
+    mmu_set_cr3(mmu, fixture.root);
+    mmu_set_paging(mmu, X86_CR0_PE | X86_CR0_PG | X86_CR0_WP, X86_CR4_PAE | X86_CR4_PGE, X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE);
+    fixture.calls = (Calls){ 0 };
+}
+
+static void teardown(void)
+{
+    Gva bad;
+    ck_assert_uint_eq(mmu_audit(fixture.guest.mmu, &bad), 0);
+    guest_free(&fixture.guest);
+}
+
+static MmuOutcome fill(Gva gva, MmuAccess access, MmuIndex index)
+{
+    MmuFill out;
+    return mmu_fill(fixture.guest.mmu, gva, access, index, &out);
+}
+
+/* What translated code does. */
+static bool hits(Gva gva, MmuAccess access, MmuIndex index)
+{
+    const TlbEntry *entry = &fixture.guest.mmu->tlb[index][(gva >> 12) % TLB_SIZE];
+    return gva - (access == MMU_WRITE ? entry->tag_write : entry->tag_read) <= PAGE_SIZE - 1;
+}
+
+START_TEST(empty_misses)
+{
+    for (Gva gva = 0; gva < 2048 * PAGE_SIZE; gva += PAGE_SIZE)
+        for (unsigned index = 0; index < MMU_NINDEXES; index++)
+            ck_assert(!hits(gva, MMU_READ, index) && !hits(gva, MMU_WRITE, index));
+}
+END_TEST
+
+START_TEST(dirty_before_write)
+{
+    ck_assert(fill(USER_GVA + 5, MMU_READ, MMU_USER) == MMU_RAM);
+    ck_assert(hits(USER_GVA + 5, MMU_READ, MMU_USER));
+    ck_assert(!hits(USER_GVA + 5, MMU_WRITE, MMU_USER));
+    ck_assert(!hits(USER_GVA + 5, MMU_READ, MMU_KERNEL));
+    ck_assert(fill(USER_GVA + 9, MMU_WRITE, MMU_USER) == MMU_RAM);
+    ck_assert(hits(USER_GVA + 5, MMU_WRITE, MMU_USER));
+    /* A page that shares the slot takes everything over. */
+    ck_assert(fill(DIRECT_GVA + (USER_GVA & 0x1ff000), MMU_READ, MMU_USER) == MMU_FAULT);
+    ck_assert(hits(USER_GVA, MMU_READ, MMU_USER));
+    ck_assert(fill(USER_GVA, MMU_WRITE, MMU_KERNEL) == MMU_RAM);
+    Gva other = DIRECT_GVA + (USER_GVA & 0x1ff000);
+    ck_assert(fill(other, MMU_READ, MMU_KERNEL) == MMU_RAM);
+    ck_assert(!hits(USER_GVA, MMU_READ, MMU_KERNEL) && !hits(USER_GVA, MMU_WRITE, MMU_KERNEL));
+    ck_assert(hits(other, MMU_READ, MMU_KERNEL) && !hits(other, MMU_WRITE, MMU_KERNEL));
+}
+END_TEST
+
+START_TEST(devices_and_rom)
+{
+    MmuFill out = { 0 };
+    ck_assert(mmu_fill(fixture.guest.mmu, 0xffffffffff5fb0b0, MMU_WRITE, MMU_KERNEL, &out) == MMU_MMIO);
+    ck_assert_uint_eq(out.gpa, 0xfee000b0);
+    ck_assert(!hits(0xffffffffff5fb0b0, MMU_READ, MMU_KERNEL));
+    ck_assert(fill(0xffffffffff5fc000, MMU_WRITE, MMU_KERNEL) == MMU_ROM);
+    ck_assert(hits(0xffffffffff5fc000, MMU_READ, MMU_KERNEL));
+    ck_assert(!hits(0xffffffffff5fc000, MMU_WRITE, MMU_KERNEL));
+}
+END_TEST
+
+START_TEST(code_pages)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    Gva alias = DIRECT_GVA + 0x303000; /* the same page through the direct map */
+    ck_assert(fill(KERNEL_GVA + 0x3000, MMU_WRITE, MMU_KERNEL) == MMU_RAM);
+    ck_assert(fill(alias, MMU_WRITE, MMU_KERNEL) == MMU_RAM);
+    ck_assert(fill(alias + 0x1000, MMU_WRITE, MMU_KERNEL) == MMU_RAM);
+    code_map_set(fixture.guest.code, 0x303123, true);
+    mmu_drop_writes(mmu, 0x303123);
+    ck_assert(hits(KERNEL_GVA + 0x3000, MMU_READ, MMU_KERNEL) && !hits(KERNEL_GVA + 0x3000, MMU_WRITE, MMU_KERNEL));
+    ck_assert(hits(alias, MMU_READ, MMU_KERNEL) && !hits(alias, MMU_WRITE, MMU_KERNEL));
+    ck_assert(hits(alias + 0x1000, MMU_WRITE, MMU_KERNEL));
+    MmuFill out = { 0 };
+    ck_assert(mmu_fill(mmu, alias + 7, MMU_WRITE, MMU_KERNEL, &out) == MMU_CODE);
+    ck_assert_ptr_eq(out.host, fixture.guest.memory + 0x303007);
+    ck_assert_uint_eq(out.gpa, 0x303007);
+    ck_assert(!hits(alias, MMU_WRITE, MMU_KERNEL));
+    code_map_set(fixture.guest.code, 0x303000, false);
+    ck_assert(fill(alias, MMU_WRITE, MMU_KERNEL) == MMU_RAM);
+    ck_assert(hits(alias, MMU_WRITE, MMU_KERNEL));
+    code_map_set(fixture.guest.code, 0xfee00000, true);
+    ck_assert(!code_map_test(fixture.guest.code, 0xfee00000));
+}
+END_TEST
+
+/* @npages beyond the journal's size looks at everything; the result is the same. */
+static void cr3_load(unsigned npages)
+{
+    for (unsigned i = 0; i < npages; i++) {
+        ck_assert(fill(USER_GVA + i * PAGE_SIZE, MMU_READ, MMU_USER) == MMU_RAM);
+        ck_assert(fill(KERNEL_GVA + i * PAGE_SIZE, MMU_READ, MMU_KERNEL) == MMU_RAM);
+        ck_assert(fill(USER_GVA + ((i + 256 * (i & 1)) % 256) * PAGE_SIZE, MMU_READ, MMU_KERNEL_AC) == MMU_RAM);
+    }
+    mmu_set_cr3(fixture.guest.mmu, fixture.root);
+    ck_assert_uint_eq(fixture.calls.nflushed, 1);
+    ck_assert_uint_eq(fixture.calls.nglobal, 0);
+    unsigned nkernel = 0;
+    for (unsigned i = 0; i < npages; i++) {
+        ck_assert(!hits(USER_GVA + i * PAGE_SIZE, MMU_READ, MMU_USER));
+        ck_assert(!hits(USER_GVA + i * PAGE_SIZE, MMU_READ, MMU_KERNEL_AC));
+        nkernel += hits(KERNEL_GVA + i * PAGE_SIZE, MMU_READ, MMU_KERNEL);
+    }
+    ck_assert_uint_eq(nkernel, npages);
+    mmu_flush(fixture.guest.mmu, true);
+    ck_assert_uint_eq(fixture.calls.nglobal, 1);
+    for (unsigned i = 0; i < npages; i++)
+        ck_assert(!hits(KERNEL_GVA + i * PAGE_SIZE, MMU_READ, MMU_KERNEL));
+}
+
+START_TEST(cr3_load_keeps_global) { cr3_load(100); }
+END_TEST
+START_TEST(cr3_load_journal_full) { cr3_load(TLB_JOURNAL); }
+END_TEST
+START_TEST(cr3_load_journal_overflow) { cr3_load(256); }
+END_TEST
+
+/* A slot that goes non-global, global, non-global must still be flushed. */
+START_TEST(journal_follows_replacement)
+{
+    Gva user = USER_GVA, kernel = KERNEL_GVA + (USER_GVA & 0xff000);
+    ck_assert_uint_eq((user >> 12) % 256, (kernel >> 12) % 256);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert(fill(user, MMU_READ, MMU_KERNEL) == MMU_RAM);
+        ck_assert(fill(DIRECT_GVA + (user & 0x1ff000), MMU_READ, MMU_KERNEL) == MMU_RAM);
+    }
+    ck_assert(fill(user, MMU_READ, MMU_KERNEL) == MMU_RAM);
+    mmu_set_cr3(fixture.guest.mmu, fixture.root);
+    ck_assert(!hits(user, MMU_READ, MMU_KERNEL));
+}
+END_TEST
+
+START_TEST(invlpg)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    fill(USER_GVA, MMU_WRITE, MMU_USER);
+    fill(USER_GVA, MMU_WRITE, MMU_KERNEL_AC);
+    fill(USER_GVA + 0x1000, MMU_WRITE, MMU_USER);
+    fill(KERNEL_GVA, MMU_READ, MMU_KERNEL);
+    mmu_invlpg(mmu, USER_GVA + 0x123);
+    ck_assert(!hits(USER_GVA, MMU_READ, MMU_USER) && !hits(USER_GVA, MMU_WRITE, MMU_KERNEL_AC));
+    ck_assert(hits(USER_GVA + 0x1000, MMU_WRITE, MMU_USER));
+    ck_assert_uint_eq(fixture.calls.npages, 1);
+    ck_assert_uint_eq(fixture.calls.page, USER_GVA);
+    mmu_invlpg(mmu, KERNEL_GVA); /* global or not */
+    ck_assert(!hits(KERNEL_GVA, MMU_READ, MMU_KERNEL));
+    ck_assert_uint_eq(fixture.calls.nflushed, 0);
+}
+END_TEST
+
+START_TEST(invlpg_large)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    for (unsigned i = 0; i < 16; i++)
+        fill(DIRECT_GVA + 0x400000 + i * 0x3000, MMU_WRITE, MMU_KERNEL);
+    fill(KERNEL_GVA + 0x80000, MMU_READ, MMU_KERNEL);
+    mmu_invlpg(mmu, DIRECT_GVA + 0x5ff000);
+    for (unsigned i = 0; i < 16; i++)
+        ck_assert(!hits(DIRECT_GVA + 0x400000 + i * 0x3000, MMU_READ, MMU_KERNEL));
+    ck_assert(hits(KERNEL_GVA + 0x80000, MMU_READ, MMU_KERNEL));
+    ck_assert_uint_eq(fixture.calls.nflushed, 1);
+}
+END_TEST
+
+START_TEST(fault_drops_page)
+{
+    uint64_t *leaf = guest_map8(&fixture.guest, fixture.root, 4, USER_GVA, 0x100000 | P | U, 0, 0);
+    ck_assert(fill(USER_GVA, MMU_READ, MMU_USER) == MMU_RAM);
+    ck_assert(fill(USER_GVA, MMU_WRITE, MMU_USER) == MMU_FAULT);
+    ck_assert(!hits(USER_GVA, MMU_READ, MMU_USER));
+    *leaf |= W; /* no INVLPG needed to grant more */
+    ck_assert(fill(USER_GVA, MMU_WRITE, MMU_USER) == MMU_RAM);
+    ck_assert(hits(USER_GVA, MMU_WRITE, MMU_USER));
+}
+END_TEST
+
+START_TEST(paging_registers)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    fill(KERNEL_GVA, MMU_WRITE, MMU_KERNEL);
+    mmu_set_paging(mmu, mmu->cr0 | X86_CR0_TS, mmu->cr4 | X86_CR4_OSFXSR, mmu->efer | X86_EFER_SCE);
+    ck_assert(hits(KERNEL_GVA, MMU_WRITE, MMU_KERNEL));
+    ck_assert_uint_eq(fixture.calls.nflushed, 0);
+    mmu_set_paging(mmu, mmu->cr0, mmu->cr4 & ~(uint64_t)X86_CR4_PGE, mmu->efer);
+    ck_assert(!hits(KERNEL_GVA, MMU_WRITE, MMU_KERNEL));
+    ck_assert_uint_eq(fixture.calls.nglobal, 1);
+    fill(KERNEL_GVA, MMU_WRITE, MMU_KERNEL); /* not global any more */
+    mmu_set_cr3(mmu, fixture.root);
+    ck_assert(!hits(KERNEL_GVA, MMU_WRITE, MMU_KERNEL));
+}
+END_TEST
+
+START_TEST(pcid)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    mmu_set_paging(mmu, mmu->cr0, mmu->cr4 | X86_CR4_PCIDE, mmu->efer);
+    mmu_set_cr3(mmu, fixture.root | 1);
+    fill(USER_GVA, MMU_READ, MMU_USER);
+    mmu_set_cr3(mmu, fixture.root | 1 | CR3_NO_FLUSH);
+    ck_assert_uint_eq(mmu->cr3, fixture.root | 1);
+    ck_assert(hits(USER_GVA, MMU_READ, MMU_USER));
+    mmu_invpcid(mmu, 0, 2, USER_GVA);
+    mmu_invpcid(mmu, 1, 2, 0);
+    ck_assert(hits(USER_GVA, MMU_READ, MMU_USER));
+    mmu_invpcid(mmu, 0, 1, USER_GVA);
+    ck_assert(!hits(USER_GVA, MMU_READ, MMU_USER));
+    fill(USER_GVA, MMU_READ, MMU_USER);
+    fill(KERNEL_GVA, MMU_READ, MMU_KERNEL);
+    mmu_invpcid(mmu, 1, 1, 0);
+    ck_assert(!hits(USER_GVA, MMU_READ, MMU_USER) && hits(KERNEL_GVA, MMU_READ, MMU_KERNEL));
+    fill(USER_GVA, MMU_READ, MMU_USER);
+    mmu_set_cr3(mmu, fixture.root | 2 | CR3_NO_FLUSH);
+    ck_assert(!hits(USER_GVA, MMU_READ, MMU_USER) && hits(KERNEL_GVA, MMU_READ, MMU_KERNEL));
+    mmu_invpcid(mmu, 2, 0, 0);
+    ck_assert(!hits(KERNEL_GVA, MMU_READ, MMU_KERNEL));
+}
+END_TEST
+
+/* The audit must see an entry that grants more than the tables. */
+START_TEST(audit_sees_stale_entries)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    uint64_t *leaf = guest_map8(&fixture.guest, fixture.root, 4, USER_GVA, 0x100000 | P | W | U, 0, 0);
+    fill(USER_GVA, MMU_WRITE, MMU_USER);
+    Gva bad = 0;
+    ck_assert_uint_eq(mmu_audit(mmu, &bad), 0);
+    *leaf &= ~W;
+    ck_assert_uint_eq(mmu_audit(mmu, &bad), 1);
+    ck_assert_uint_eq(bad, USER_GVA);
+    *leaf = 0x101000 | P | U;
+    ck_assert_uint_eq(mmu_audit(mmu, &bad), 1);
+    mmu_invlpg(mmu, USER_GVA);
+    ck_assert_uint_eq(mmu_audit(mmu, &bad), 0);
+}
+END_TEST
+
+/* Random accesses, mapping changes and flushes, with the invalidations a correct guest makes: never an unsound entry. */
+START_TEST(random_guest)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    GRand *random = g_rand_new_with_seed(11);
+    for (unsigned step = 0; step < 200000; step++) {
+        unsigned n = g_rand_int(random) % 256;
+        Gva gva = g_rand_boolean(random) ? USER_GVA + n * PAGE_SIZE : KERNEL_GVA + n * PAGE_SIZE;
+        unsigned what = g_rand_int(random) % 100;
+        if (what < 90) {
+            MmuOutcome outcome = fill(gva, what % 3, g_rand_int(random) % MMU_NINDEXES);
+            ck_assert(outcome == MMU_RAM || outcome == MMU_FAULT || outcome == MMU_CODE);
+        } else if (what < 97) {
+            uint64_t bits = g_rand_int(random) & (P | W | U | PTE_A | PTE_D | PTE_G);
+            Gpa gpa = 0x100000 + (g_rand_int(random) % 512) * PAGE_SIZE;
+            guest_map8(&fixture.guest, fixture.root, 4, gva, gpa | bits | (what == 96 ? PTE_NX : 0), 0, 0);
+            mmu_invlpg(mmu, gva);
+        } else if (what == 97) {
+            Gpa gpa = 0x100000 + (g_rand_int(random) % 512) * PAGE_SIZE;
+            bool set = g_rand_boolean(random);
+            code_map_set(fixture.guest.code, gpa, set);
+            mmu_drop_writes(mmu, gpa);
+        } else if (what == 98) {
+            mmu_set_cr3(mmu, fixture.root);
+        } else if (step % 7 == 0) {
+            mmu_set_paging(mmu, mmu->cr0 ^ X86_CR0_WP, mmu->cr4 ^ X86_CR4_SMAP, mmu->efer);
+        }
+        if (step % 500 == 0) {
+            Gva bad = 0;
+            ck_assert_msg(mmu_audit(mmu, &bad) == 0, "step %u: gva %lx", step, bad);
+        }
+    }
+    g_rand_free(random);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("tlb");
+    TCase *tcase = tcase_create("tlb");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, empty_misses);
+    tcase_add_test(tcase, dirty_before_write);
+    tcase_add_test(tcase, devices_and_rom);
+    tcase_add_test(tcase, code_pages);
+    tcase_add_test(tcase, cr3_load_keeps_global);
+    tcase_add_test(tcase, cr3_load_journal_full);
+    tcase_add_test(tcase, cr3_load_journal_overflow);
+    tcase_add_test(tcase, journal_follows_replacement);
+    tcase_add_test(tcase, invlpg);
+    tcase_add_test(tcase, invlpg_large);
+    tcase_add_test(tcase, fault_drops_page);
+    tcase_add_test(tcase, paging_registers);
+    tcase_add_test(tcase, pcid);
+    tcase_add_test(tcase, audit_sees_stale_entries);
+    tcase_add_test(tcase, random_guest);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
