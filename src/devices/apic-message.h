@@ -29,25 +29,26 @@ typedef struct ApicMessage {
 
 /* A place that takes messages. */
 typedef struct ApicSink {
-    void (*deliver)(void *opaque, const ApicMessage *message); /* NULL: they vanish */
+    bool (*deliver)(void *opaque, const ApicMessage *message); /* false: nobody accepted it.  NULL: not connected */
     void *opaque;
 } ApicSink;
 
-static inline void apic_send(ApicSink sink, const ApicMessage *message)
+static inline bool apic_send(ApicSink sink, const ApicMessage *message)
 {
-    if (sink.deliver)
-        sink.deliver(sink.opaque, message);
+    return sink.deliver && sink.deliver(sink.opaque, message);
 }
 
-/* apic_message_from_msi: decodes an MSI address (0xfeexxxxx) and data. */
+/* apic_message_from_msi: decodes an MSI address (0xfeexxxxx) and data.  The redirection hint with a logical destination means
+ * one of several, as lowest priority does. */
 static inline ApicMessage apic_message_from_msi(uint64_t address, uint32_t data)
 {
+    bool is_hinted = (address & 0xc) == 0xc && (data >> 8 & 7) == APIC_FIXED;
     return (ApicMessage){
         .destination = (uint32_t)(address >> 12) & 0xff,
         .is_logical = (address >> 2 & 1) != 0,
         .is_level = (data >> 15 & 1) != 0,
         .is_deassert = (data >> 15 & 1) != 0 && (data >> 14 & 1) == 0,
-        .delivery = data >> 8 & 7,
+        .delivery = is_hinted ? APIC_LOWEST_PRIORITY : data >> 8 & 7,
         .vector = data & 0xff,
     };
 }

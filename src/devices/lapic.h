@@ -27,6 +27,7 @@ typedef struct LapicWires {
     Clock *clock;
     unsigned index;   /* vCPU number = APIC ID; 0 is the boot processor */
     LapicBus *bus;    /* outlives the chip */
+    unsigned physical_bits; /* of an address, for APIC_BASE's reserved bits; 0 means 52 */
     IrqLine cpu_irq;  /* INTR of the vCPU: an interrupt waits.  Level, set only on changes */
     uint64_t tsc_hz;  /* of the guest's TSC; 0: TSC-deadline mode is not offered */
     uint64_t (*guest_tsc)(void *opaque);  /* the vCPU's TSC now */
@@ -37,15 +38,16 @@ typedef struct LapicWires {
     void *opaque;
 } LapicWires;
 
-extern const BusOps lapic_ops; /* LAPIC_SIZE bytes; device is the Lapic.  4-byte registers */
+extern const BusOps lapic_ops; /* LAPIC_SIZE bytes; device is the Lapic.  Takes any size and needs no Bus */
 
-/* lapic_bus_new: @eoi is told of every EOI for a level-triggered vector (the I/O APIC listens); set later by lapic_bus_set_eoi(). */
+/* lapic_bus_set_eoi: @eoi is told of every EOI for a level-triggered vector: the I/O APIC listens. */
 LapicBus *lapic_bus_new(void);
 void lapic_bus_free(LapicBus *bus);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LapicBus, lapic_bus_free)
 void lapic_bus_set_eoi(LapicBus *bus, void (*eoi)(void *opaque, uint8_t vector), void *opaque);
-/* lapic_bus_deliver: to every local APIC that the message names.  Unknown destinations and reserved modes vanish. */
-void lapic_bus_deliver(LapicBus *bus, const ApicMessage *message);
+/* lapic_bus_deliver: to every local APIC that the message names.  Unknown destinations and reserved modes vanish.
+ * Returns: whether one accepted it. */
+bool lapic_bus_deliver(LapicBus *bus, const ApicMessage *message);
 ApicSink lapic_bus_sink(LapicBus *bus); /* the same as a sink */
 
 Lapic *lapic_new(const LapicWires *wires);
@@ -62,8 +64,8 @@ uint64_t lapic_base(const Lapic *lapic); /* APIC_BASE MSR */
 int lapic_acknowledge(Lapic *lapic);
 bool lapic_irq_waits(const Lapic *lapic); /* level of cpu_irq */
 
-/* lapic_deliver: @message has already been addressed to this chip. */
-void lapic_deliver(Lapic *lapic, const ApicMessage *message);
+/* lapic_deliver: @message has already been addressed to this chip.  Returns: whether it took it. */
+bool lapic_deliver(Lapic *lapic, const ApicMessage *message);
 
 /* lapic_set_lint: level of the local interrupt pin: 0 is the 8259's INTR, 1 is NMI. */
 void lapic_set_lint(Lapic *lapic, unsigned lint, bool level);
