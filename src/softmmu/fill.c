@@ -2,6 +2,52 @@
 #include "softmmu/tlb.h"
 #include "softmmu/walk-inline.h"
 
+/* walk_cached: the walk when the page table, or the large page, is in the table cache and nothing is out of the ordinary: access allowed,
+ * A and D bits set.  False: make the full walk, which finds out. */
+WALK_INLINE bool walk_cached(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, Walk *out)
+{
+    const TableCacheEntry *cached = &mmu->table_cache[(gva >> 21) & (TABLE_CACHE_SIZE - 1)];
+    if (__builtin_expect(cached->tag != (gva >> 21 | mmu->table_epoch), 0))
+        return false;
+    uint64_t leaf = cached->leaf;
+    if (cached->table)
+        leaf = __atomic_load_n(&cached->table[(gva >> PAGE_SHIFT) & 511], __ATOMIC_RELAXED);
+    uint64_t wanted = access == MMU_WRITE ? PTE_P | PTE_A | PTE_D : PTE_P | PTE_A;
+    if (__builtin_expect((leaf & (mmu->reserved | wanted)) != wanted, 0))
+        return false;
+    unsigned key = (unsigned)((leaf & cached->upper_bits) >> 1) | (unsigned)(leaf >> 63 | cached->upper_nx) << 2;
+    unsigned rights = mmu->rights[index][key];
+    if (__builtin_expect(!(rights >> access & 1), 0))
+        return false;
+    uint64_t offset_mask = ((uint64_t)1 << cached->page_bits) - 1;
+    *out = (Walk){
+        .gpa = ((leaf & PTE_ADDR_MASK & ~offset_mask) | (gva & offset_mask)) & mmu->a20_mask,
+        .rights = rights,
+        .page_bits = cached->page_bits,
+        .is_dirty = (leaf & PTE_D) != 0,
+        .is_global = (leaf & PTE_G) && mmu->cr4 & X86_CR4_PGE,
+    };
+    return true;
+}
+
+/* table_cache_add: after a full walk that succeeded. */
+static inline void table_cache_add(Mmu *mmu, Gva gva, const Walk *walk)
+{
+    /* Only entries already marked accessed may be used without looking at them again. */
+    if (mmu->format < MMU_FORMAT_PAE || !(walk->upper_all & PTE_A))
+        return;
+    TableCacheEntry *cached = &mmu->table_cache[(gva >> 21) & (TABLE_CACHE_SIZE - 1)];
+    const uint64_t *table = walk->leaf_at - ((gva >> PAGE_SHIFT) & 511);
+    if (walk->page_bits == PAGE_SHIFT && (uintptr_t)table & PAGE_OFFSET_MASK)
+        return; /* no memory behind the table */
+    cached->tag = gva >> 21 | mmu->table_epoch;
+    cached->table = walk->page_bits == PAGE_SHIFT ? table : NULL;
+    cached->leaf = walk->leaf;
+    cached->upper_bits = (uint32_t)(walk->upper_all & (PTE_RW | PTE_US));
+    cached->upper_nx = (uint16_t)(walk->upper_any >> 63);
+    cached->page_bits = (uint16_t)walk->page_bits;
+}
+
 static void journal_add(Mmu *mmu, MmuIndex index, unsigned i)
 {
     uint32_t n = mmu->njournal[index];
@@ -11,29 +57,49 @@ static void journal_add(Mmu *mmu, MmuIndex index, unsigned i)
         mmu->njournal[index] = n + 1;
 }
 
+/* fill_fault: a fault makes a CPU forget what it had cached for the page.  Source: SDM 3A 4.10.4.1. */
+static __attribute__((noinline)) MmuOutcome fill_fault(Mmu *mmu, Gva gva, unsigned error_code, MmuFill *out)
+{
+    mmu->stat_faults++;
+    tlb_drop_page(mmu, page_of(gva));
+    mmu->table_cache[(gva >> 21) & (TABLE_CACHE_SIZE - 1)].tag = 0;
+    out->error_code = error_code;
+    return MMU_FAULT;
+}
+
 MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill *out)
 {
-    Walk walk = walk_any(mmu, gva, access, index, true);
+    Walk walk;
     Gva page = page_of(gva);
     mmu->stat_fills++;
-    mmu->stat_walks++;
-
-    if (__builtin_expect(!(walk.rights >> access & 1), 0)) {
-        mmu->stat_faults++;
-        tlb_drop_page(mmu, page); /* as a CPU does before #PF.  Source: SDM 3A 4.10.4.1 */
-        out->error_code = walk.error_code;
-        return MMU_FAULT;
+    if (!walk_cached(mmu, gva, access, index, &walk)) {
+        mmu->stat_walks++;
+        walk = walk_any(mmu, gva, access, index, true);
+        if (__builtin_expect(!(walk.rights >> access & 1), 0))
+            return fill_fault(mmu, gva, walk.error_code, out);
+        table_cache_add(mmu, gva, &walk);
     }
 
     out->gpa = walk.gpa;
-    const RamSlot *slot = ram_find(mmu->ram, walk.gpa);
-    if (__builtin_expect(!slot, 0)) {
-        tlb_drop_page(mmu, page);
-        return MMU_MMIO;
+    uint8_t *host;
+    const uint8_t *has_code;
+    bool is_rom = false;
+    uint64_t offset = walk.gpa - mmu->main_start;
+    if (__builtin_expect(offset < mmu->main_size, 1)) {
+        host = mmu->main_host + offset;
+        has_code = mmu->main_code;
+    } else {
+        const RamSlot *slot = ram_find(mmu->ram, walk.gpa);
+        if (!slot) {
+            tlb_drop_page(mmu, page);
+            return MMU_MMIO;
+        }
+        offset = walk.gpa - slot->start;
+        host = slot->host + offset;
+        has_code = mmu->code ? mmu->code->has_code[slot - mmu->ram->slot] : NULL;
+        is_rom = slot->is_rom;
     }
-    uint64_t offset = walk.gpa - slot->start;
-    out->host = slot->host + offset;
-    const uint8_t *has_code = mmu->code ? mmu->code->has_code[slot - mmu->ram->slot] : NULL;
+    out->host = host;
     bool is_code = has_code && __atomic_load_n(&has_code[offset >> PAGE_SHIFT], __ATOMIC_ACQUIRE);
 
     unsigned i = TLB_INDEX(gva);
@@ -43,22 +109,19 @@ MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill
         journal_add(mmu, index, i);
 
     uint64_t invalid = tlb_invalid_tag(i);
-    bool may_write = walk.rights & MMU_RIGHT_WRITE && walk.is_dirty && !is_code && !slot->is_rom;
-    entry->tag_read = walk.rights & MMU_RIGHT_READ ? page : invalid;
-    entry->tag_write = may_write ? page : invalid;
-    entry->host = slot->host + page_of(offset);
-    entry->info = page_of(walk.gpa) | (walk.is_global ? TLB_INFO_GLOBAL : 0) |
-                  (walk.rights & MMU_RIGHT_FETCH ? TLB_INFO_FETCH : 0);
+    bool may_write = walk.rights & MMU_RIGHT_WRITE && walk.is_dirty && !is_code && !is_rom;
+    uint64_t info = page_of(walk.gpa) | (walk.is_global ? TLB_INFO_GLOBAL : 0) | (walk.rights & MMU_RIGHT_FETCH);
+    _Static_assert(MMU_RIGHT_FETCH == TLB_INFO_FETCH, "the same bit");
     if (walk.page_bits != PAGE_SHIFT) {
-        entry->info |= TLB_INFO_LARGE;
+        info |= TLB_INFO_LARGE;
         mmu->large_seen[walk.is_global][large_word(gva)] |= large_bit(gva);
     }
+    entry->tag_read = walk.rights & MMU_RIGHT_READ ? page : invalid;
+    entry->tag_write = may_write ? page : invalid;
+    entry->host = host - page_offset(offset);
+    entry->info = info;
 
-    if (access == MMU_WRITE) {
-        if (slot->is_rom)
-            return MMU_ROM;
-        if (is_code)
-            return MMU_CODE;
-    }
+    if (access == MMU_WRITE && __builtin_expect(is_code || is_rom, 0))
+        return is_rom ? MMU_ROM : MMU_CODE;
     return MMU_RAM;
 }

@@ -51,6 +51,21 @@ typedef struct TlbEntry {
 /* tlb_invalid_tag: a tag that no address with TLB index @i can match. */
 static inline uint64_t tlb_invalid_tag(unsigned i) { return i == 0 ? PAGE_SIZE : 0; }
 
+/*
+ * The walk's upper levels, cached like a CPU's paging-structure caches (SDM 3A 4.10.3): a fill finds the page table, or the large page, of
+ * a 2 MiB region at once.
+ */
+#define TABLE_CACHE_SIZE 64u
+#define TABLE_CACHE_EPOCH_SHIFT 43
+typedef struct TableCacheEntry {
+    uint64_t tag;          /* gva >> 21 | epoch */
+    const uint64_t *table; /* host address of the page table, NULL: a large page, which leaf maps */
+    uint64_t leaf;
+    uint32_t upper_bits;   /* PTE_RW and PTE_US of all levels above the leaf */
+    uint16_t upper_nx;     /* 1: one of them has NX */
+    uint16_t page_bits;
+} TableCacheEntry;
+
 /* One byte for each page of guest RAM, shared by all vCPUs: which pages hold translated code. */
 typedef struct CodeMap {
     Ram *ram;
@@ -81,10 +96,15 @@ typedef struct Mmu {
     uint64_t reserved;                /* bits that must be 0 in an 8-byte entry of any level */
     uint32_t reserved_4m;             /* bits that must be 0 in the PDE of a 4 MiB page */
     uint8_t rights[MMU_NINDEXES][8];  /* by R/W | U/S << 1 | NX << 2 of all levels together: MMU_RIGHT_* */
-    /* The slot with most of the RAM, looked at first. */
+    /* The slot with most of the RAM, looked at first.  Size 0 while A20 is masked. */
     Gpa main_start;
     uint64_t main_size;
     uint8_t *main_host;
+    uint8_t *main_code; /* its code map */
+
+    /* Dropped whole, by a new epoch, on INVLPG and every flush. */
+    TableCacheEntry table_cache[TABLE_CACHE_SIZE];
+    uint64_t table_epoch; /* 1 or more, << TABLE_CACHE_EPOCH_SHIFT */
 
     /* Called after translations were dropped: all of them, or those of one page.  bt/ drops its jump cache here.  @global tells
      * whether global pages went too.  May be NULL.  Same rules as this folder's code. */

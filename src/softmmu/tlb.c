@@ -57,19 +57,29 @@ static void tlb_reset(Mmu *mmu)
         mmu->large_seen[0][word] = mmu->large_seen[1][word] = 0;
 }
 
+static void derive_main_slot(Mmu *mmu)
+{
+    mmu->main_size = 0;
+    if (mmu->a20_mask != ~(uint64_t)0)
+        return;
+    for (unsigned i = 0; i < mmu->ram->nslots; i++) {
+        const RamSlot *slot = &mmu->ram->slot[i];
+        if (!slot->is_rom && slot->size > mmu->main_size) {
+            mmu->main_start = slot->start;
+            mmu->main_size = slot->size;
+            mmu->main_host = slot->host;
+            mmu->main_code = mmu->code ? mmu->code->has_code[i] : NULL;
+        }
+    }
+}
+
 void mmu_init(Mmu *mmu, Ram *ram, CodeMap *code)
 {
     *mmu = (Mmu){ .ram = ram, .code = code };
     mmu->physical_mask = ((uint64_t)1 << 40) - 1;
     mmu->a20_mask = ~(uint64_t)0;
-    for (unsigned i = 0; i < ram->nslots; i++) {
-        const RamSlot *slot = &ram->slot[i];
-        if (!slot->is_rom && slot->size > mmu->main_size) {
-            mmu->main_start = slot->start;
-            mmu->main_size = slot->size;
-            mmu->main_host = slot->host;
-        }
-    }
+    mmu->table_epoch = (uint64_t)1 << TABLE_CACHE_EPOCH_SHIFT;
+    derive_main_slot(mmu);
     derive_paging(mmu);
     tlb_reset(mmu);
 }
@@ -100,6 +110,7 @@ static void drop_nonglobal(Mmu *mmu)
 void mmu_flush(Mmu *mmu, bool global)
 {
     mmu->stat_flushes++;
+    table_cache_drop(mmu);
     if (global)
         tlb_reset(mmu);
     else
@@ -129,6 +140,7 @@ void mmu_set_a20(Mmu *mmu, bool enabled)
     if (mask == mmu->a20_mask)
         return;
     mmu->a20_mask = mask;
+    derive_main_slot(mmu);
     mmu_flush(mmu, true);
 }
 
@@ -138,7 +150,9 @@ void mmu_set_cr3(Mmu *mmu, uint64_t cr3)
     /* One PCID's translations are held at a time: asked to keep those of another, there are none to keep. */
     bool keeps = has_pcid && cr3 & CR3_NO_FLUSH && !((cr3 ^ mmu->cr3) & CR3_PCID_MASK);
     mmu->cr3 = has_pcid ? cr3 & ~CR3_NO_FLUSH : cr3;
-    if (!keeps)
+    if (keeps)
+        table_cache_drop(mmu);
+    else
         mmu_flush(mmu, false);
 }
 
@@ -161,6 +175,7 @@ void mmu_invlpg(Mmu *mmu, Gva gva)
 {
     Gva page = page_of(gva);
     mmu->stat_invlpg++;
+    table_cache_drop(mmu); /* INVLPG drops a CPU's paging-structure caches for every address.  Source: SDM 3A 4.10.4.1 */
     tlb_drop_page(mmu, page);
     uint64_t seen = mmu->large_seen[0][large_word(gva)] | mmu->large_seen[1][large_word(gva)];
     if (__builtin_expect(!(seen & large_bit(gva)), 1)) {

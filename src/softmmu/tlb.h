@@ -29,3 +29,14 @@ static inline void tlb_drop_page(Mmu *mmu, Gva page)
 /* large_seen: the bit for the gigabyte of @gva. */
 static inline unsigned large_word(Gva gva) { return (unsigned)(gva >> 36) & 7; }
 static inline uint64_t large_bit(Gva gva) { return (uint64_t)1 << ((gva >> 30) & 63); }
+
+/* table_cache_drop: forgets all page tables; an epoch costs nothing, going through the entries is needed once in two million times. */
+static inline void table_cache_drop(Mmu *mmu)
+{
+    mmu->table_epoch += (uint64_t)1 << TABLE_CACHE_EPOCH_SHIFT;
+    if (__builtin_expect(mmu->table_epoch != 0, 1))
+        return;
+    for (unsigned i = 0; i < TABLE_CACHE_SIZE; i++)
+        mmu->table_cache[i].tag = 0;
+    mmu->table_epoch = (uint64_t)1 << TABLE_CACHE_EPOCH_SHIFT;
+}

@@ -10,38 +10,36 @@
 
 #define WALK_INLINE static inline __attribute__((always_inline))
 
+/* Wide fields: the compiler keeps them in registers instead of packing bytes through memory. */
 typedef struct Walk {
     Gpa gpa;
     uint64_t leaf;       /* the entry that maps the page */
-    uint32_t error_code; /* valid when rights lacks the access */
-    uint8_t rights;      /* MMU_RIGHT_*; WRITE says nothing about the dirty bit */
-    uint8_t page_bits;
+    unsigned error_code; /* valid when rights lacks the access; WALK_RACED: another CPU changed an entry, walk again */
+    unsigned rights;     /* MMU_RIGHT_*; WRITE says nothing about the dirty bit */
+    unsigned page_bits;
     bool is_dirty;
     bool is_global;
+    /* walk8 only, for the cache of page tables: what leads to the leaf. */
+    const uint64_t *leaf_at;
+    uint64_t upper_all, upper_any; /* the entries above the leaf, ANDed and ORed */
 } Walk;
 
-/* What a page-table page without RAM behind it reads as. */
-static const uint64_t walk_all_ones = ~(uint64_t)0;
+#define WALK_RACED 0x80000000u
 
-/* host_find: host pointer for @gpa in any slot, or NULL. */
-WALK_INLINE uint8_t *host_find(const Mmu *mmu, Gpa gpa)
-{
-    if (__builtin_expect(gpa - mmu->main_start < mmu->main_size, 1))
-        return mmu->main_host + (gpa - mmu->main_start);
-    const RamSlot *slot = ram_find(mmu->ram, gpa);
-    return slot ? slot->host + (gpa - slot->start) : NULL;
-}
+/* entry_find_slow: any slot, A20 applied; a pointer to ones where there is no memory. */
+const void *entry_find_slow(const Mmu *mmu, Gpa gpa);
 
 WALK_INLINE const void *entry_find(const Mmu *mmu, Gpa gpa)
 {
-    const void *host = host_find(mmu, gpa & mmu->a20_mask);
-    return __builtin_expect(host != NULL, 1) ? host : &walk_all_ones;
+    if (__builtin_expect(gpa - mmu->main_start < mmu->main_size, 1))
+        return mmu->main_host + (gpa - mmu->main_start);
+    return entry_find_slow(mmu, gpa);
 }
 
-/* walk_set_bits8, walk_set_bits4: set @bits in the entry at @entry, which was seen as @old; on return it holds them.
- * False when another CPU changed the entry meanwhile: walk again.  Entries outside RAM and in ROM are left alone. */
-bool walk_set_bits8(const Mmu *mmu, const void *entry, uint64_t old, uint64_t bits);
-bool walk_set_bits4(const Mmu *mmu, const void *entry, uint32_t old, uint32_t bits);
+/* walk_set_ad8, walk_set_ad4: the rare part of a walk: set PTE_A in the entries above and @leaf_bits in the leaf, which was seen as @leaf at
+ * @level (0: 4 KiB).  False when another CPU changed an entry meanwhile: walk again.  Entries outside RAM and in ROM are left alone. */
+bool walk_set_ad8(const Mmu *mmu, Gva gva, Gpa table, unsigned nlevels, unsigned level, uint64_t leaf, uint64_t leaf_bits);
+bool walk_set_ad4(const Mmu *mmu, Gva gva, unsigned level, uint32_t leaf, uint32_t leaf_bits);
 
 WALK_INLINE uint32_t walk_error(const Mmu *mmu, MmuAccess access, MmuIndex index, uint32_t cause)
 {
@@ -75,26 +73,26 @@ WALK_INLINE Walk walk_identity(const Mmu *mmu, Gva gva)
 /* walk8: 8-byte entries, @nlevels tables (4: 4-level, 2: PAE below its PDPTEs), the first of them at @table. */
 WALK_INLINE Walk walk8(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, bool set_ad, unsigned nlevels, Gpa table)
 {
-    const uint64_t *entry[4];
-    uint64_t seen[4], all = ~(uint64_t)0, any = 0;
+    Gpa root = table;
+    const uint64_t *at = NULL;
+    uint64_t all = ~(uint64_t)0, any = 0, upper_all = all, upper_any = 0;
     unsigned level = nlevels, page_bits = PAGE_SHIFT;
 
-    for (;;) {
+#pragma GCC unroll 4
+    while (level > 0) {
         level--;
         unsigned shift = PAGE_SHIFT + 9 * level;
-        const uint64_t *at = entry_find(mmu, (table & PTE_ADDR_MASK) + ((gva >> shift) & 511) * 8);
+        at = entry_find(mmu, (table & PTE_ADDR_MASK) + ((gva >> shift) & 511) * 8);
         uint64_t value = __atomic_load_n(at, __ATOMIC_RELAXED);
-        entry[level] = at;
-        seen[level] = value;
         uint64_t reserved = mmu->reserved | (level == 3 ? PTE_PS : 0);
         if (__builtin_expect((value & (reserved | PTE_P)) != PTE_P, 0))
             return walk_fault(mmu, access, index, value & PTE_P ? X86_PF_P | X86_PF_RSVD : 0);
+        upper_all = all;
+        upper_any = any;
         all &= value;
         any |= value;
         table = value;
-        if (level == 0)
-            break;
-        if (level < 3 && value & PTE_PS) {
+        if (level > 0 && level < 3 && value & PTE_PS) {
             page_bits = shift;
             uint64_t page_mask = ((uint64_t)1 << shift) - 1;
             if (value & page_mask & PTE_ADDR_MASK & ~(uint64_t)0x1000) /* bit 12 is PAT */
@@ -105,18 +103,15 @@ WALK_INLINE Walk walk8(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index
 
     uint64_t leaf = table;
     unsigned key = (unsigned)((all >> 1) & 3) | (unsigned)(any >> 63) << 2;
-    uint8_t rights = mmu->rights[index][key];
+    unsigned rights = mmu->rights[index][key];
     if (__builtin_expect(!(rights >> access & 1), 0))
         return walk_fault(mmu, access, index, X86_PF_P);
 
     if (set_ad) {
         uint64_t leaf_bits = access == MMU_WRITE ? PTE_A | PTE_D : PTE_A;
         if (__builtin_expect(!(all & PTE_A) || (leaf & leaf_bits) != leaf_bits, 0)) {
-            for (unsigned i = nlevels; i-- > level;) {
-                uint64_t bits = i == level ? leaf_bits : PTE_A;
-                if ((seen[i] & bits) != bits && !walk_set_bits8(mmu, entry[i], seen[i], bits))
-                    return (Walk){ .rights = 0, .error_code = ~0u };
-            }
+            if (!walk_set_ad8(mmu, gva, root, nlevels, level, leaf, leaf_bits))
+                return (Walk){ .rights = 0, .error_code = WALK_RACED };
             leaf |= leaf_bits;
         }
     }
@@ -125,9 +120,12 @@ WALK_INLINE Walk walk8(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index
         .gpa = ((leaf & PTE_ADDR_MASK & ~offset_mask) | (gva & offset_mask)) & mmu->a20_mask,
         .leaf = leaf,
         .rights = rights,
-        .page_bits = (uint8_t)page_bits,
+        .page_bits = page_bits,
         .is_dirty = (leaf & PTE_D) != 0,
         .is_global = (leaf & PTE_G) && mmu->cr4 & X86_CR4_PGE,
+        .leaf_at = at,
+        .upper_all = upper_all,
+        .upper_any = upper_any,
     };
 }
 
@@ -146,7 +144,6 @@ WALK_INLINE Walk walk_32(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex ind
     if (!(pde & PTE_P))
         return walk_fault(mmu, access, index, 0);
 
-    const uint32_t *leaf_at = pde_at;
     uint32_t leaf = pde, all = pde;
     unsigned page_bits = 22;
     Gpa page;
@@ -155,7 +152,7 @@ WALK_INLINE Walk walk_32(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex ind
             return walk_fault(mmu, access, index, X86_PF_P | X86_PF_RSVD);
         page = (pde & 0xffc00000u) | (Gpa)((pde >> 13) & 0xff) << 32; /* PSE-36 */
     } else {
-        leaf_at = entry_find(mmu, (pde & 0xfffff000u) + ((gva >> 12) & 1023) * 4);
+        const uint32_t *leaf_at = entry_find(mmu, (pde & 0xfffff000u) + ((gva >> 12) & 1023) * 4);
         leaf = __atomic_load_n(leaf_at, __ATOMIC_RELAXED);
         if (!(leaf & PTE_P))
             return walk_fault(mmu, access, index, 0);
@@ -164,30 +161,27 @@ WALK_INLINE Walk walk_32(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex ind
         page = leaf & 0xfffff000u;
     }
 
-    uint8_t rights = mmu->rights[index][(all >> 1) & 3];
+    unsigned rights = mmu->rights[index][(all >> 1) & 3];
     if (!(rights >> access & 1))
         return walk_fault(mmu, access, index, X86_PF_P);
     if (set_ad) {
         uint32_t leaf_bits = access == MMU_WRITE ? (uint32_t)(PTE_A | PTE_D) : (uint32_t)PTE_A;
-        if (leaf_at != pde_at && !(pde & PTE_A) && !walk_set_bits4(mmu, pde_at, pde, PTE_A))
-            return (Walk){ .rights = 0, .error_code = ~0u };
-        if ((leaf & leaf_bits) != leaf_bits && !walk_set_bits4(mmu, leaf_at, leaf, leaf_bits))
-            return (Walk){ .rights = 0, .error_code = ~0u };
-        leaf |= leaf_bits;
+        if (__builtin_expect(!(all & PTE_A) || (leaf & leaf_bits) != leaf_bits, 0)) {
+            if (!walk_set_ad4(mmu, gva, page_bits == 22, leaf, leaf_bits))
+                return (Walk){ .rights = 0, .error_code = WALK_RACED };
+            leaf |= leaf_bits;
+        }
     }
     uint32_t offset_mask = ((uint32_t)1 << page_bits) - 1;
     return (Walk){
         .gpa = (page | (gva & offset_mask)) & mmu->a20_mask,
         .leaf = leaf,
         .rights = rights,
-        .page_bits = (uint8_t)page_bits,
+        .page_bits = page_bits,
         .is_dirty = (leaf & PTE_D) != 0,
         .is_global = (leaf & PTE_G) && mmu->cr4 & X86_CR4_PGE,
     };
 }
-
-/* WALK_RACED: another CPU changed an entry under the walk. */
-#define WALK_RACED(walk) ((walk).rights == 0 && (walk).error_code == ~0u)
 
 WALK_INLINE Walk walk_any(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, bool set_ad)
 {
@@ -206,7 +200,7 @@ WALK_INLINE Walk walk_any(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex in
         case MMU_FORMAT_NONE:
             return walk_identity(mmu, gva);
         }
-        if (__builtin_expect(!WALK_RACED(walk), 1))
+        if (__builtin_expect(walk.error_code != WALK_RACED, 1))
             return walk;
     }
 }

@@ -1,5 +1,14 @@
-#include "softmmu/mmu.h"
+#include "softmmu/tlb.h"
 #include "softmmu/walk-inline.h"
+
+static const uint64_t all_ones = ~(uint64_t)0; /* A and D are set: nobody tries to write it */
+
+const void *entry_find_slow(const Mmu *mmu, Gpa gpa)
+{
+    gpa &= mmu->a20_mask;
+    const RamSlot *slot = ram_find(mmu->ram, gpa);
+    return slot ? (const void *)(slot->host + (gpa - slot->start)) : &all_ones;
+}
 
 /* entry_is_writable: whether @entry lies in RAM that the guest could write.  Slots are few and this is rare. */
 static bool entry_is_writable(const Mmu *mmu, const void *entry)
@@ -13,18 +22,39 @@ static bool entry_is_writable(const Mmu *mmu, const void *entry)
     return false;
 }
 
-bool walk_set_bits8(const Mmu *mmu, const void *entry, uint64_t old, uint64_t bits)
+bool walk_set_ad8(const Mmu *mmu, Gva gva, Gpa table, unsigned nlevels, unsigned level, uint64_t leaf, uint64_t leaf_bits)
 {
-    if (!entry_is_writable(mmu, entry))
-        return true;
-    return __atomic_compare_exchange_n((uint64_t *)entry, &old, old | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    for (unsigned at = nlevels; at-- > level;) {
+        const uint64_t *entry = entry_find(mmu, (table & PTE_ADDR_MASK) + ((gva >> (PAGE_SHIFT + 9 * at)) & 511) * 8);
+        uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
+        uint64_t bits = at == level ? leaf_bits : PTE_A;
+        table = old;
+        if (!(old & PTE_P) || (at == level && old != leaf))
+            return false;
+        if ((old & bits) == bits || !entry_is_writable(mmu, entry))
+            continue;
+        if (!__atomic_compare_exchange_n((uint64_t *)entry, &old, old | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+            return false;
+    }
+    return true;
 }
 
-bool walk_set_bits4(const Mmu *mmu, const void *entry, uint32_t old, uint32_t bits)
+bool walk_set_ad4(const Mmu *mmu, Gva gva, unsigned level, uint32_t leaf, uint32_t leaf_bits)
 {
-    if (!entry_is_writable(mmu, entry))
-        return true;
-    return __atomic_compare_exchange_n((uint32_t *)entry, &old, old | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    uint32_t table = (uint32_t)mmu->cr3;
+    for (unsigned at = 2; at-- > level;) {
+        const uint32_t *entry = entry_find(mmu, (table & 0xfffff000u) + ((gva >> (PAGE_SHIFT + 10 * at)) & 1023) * 4);
+        uint32_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
+        uint32_t bits = at == level ? leaf_bits : (uint32_t)PTE_A;
+        table = old;
+        if (!(old & PTE_P) || (at == level && old != leaf))
+            return false;
+        if ((old & bits) == bits || !entry_is_writable(mmu, entry))
+            continue;
+        if (!__atomic_compare_exchange_n((uint32_t *)entry, &old, old | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+            return false;
+    }
+    return true;
 }
 
 static MmuWalkOutcome walk_result(const Walk *walk, MmuAccess access, MmuWalk *out)
@@ -66,5 +96,6 @@ bool mmu_load_pdptrs(Mmu *mmu, uint64_t cr3)
     }
     for (unsigned i = 0; i < 4; i++)
         mmu->pdptr[i] = pdptr[i];
+    table_cache_drop(mmu);
     return true;
 }
