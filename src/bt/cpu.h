@@ -78,6 +78,9 @@ struct BtCpu {
     bool nmi_masked;
     bool exception_pending; /* exception below waits for delivery */
     BtException exception;
+    /* bt_deliver() is at work: a fault that comes up meanwhile combines with what it was delivering (exec-deliver.c). */
+    bool delivering, delivery_external, delivery_interrupt;
+    uint8_t delivery_class;
 
     X86Segment seg[X86_NSEGS];
     X86Table gdtr, idtr;
@@ -101,6 +104,20 @@ struct BtCpu {
     bool shutdown; /* triple fault */
     const char *shutdown_reason;
     bool store_hit_code; /* a store by an exec function hit a page with translations: dispatcher must look again */
+
+    /* Limits for inline segment checks outside 64-bit code: an access of n bytes at offset o is plainly allowed when o + n <= limit.
+     * 0: ask bt_linear() each time (null, expand-down, wrong type).  Kept by bt_update_segments(). */
+    uint64_t seg_read_limit[X86_NSEGS], seg_write_limit[X86_NSEGS];
+
+    /* Store whose operand lies in bounce[] or on a page with translations: what bt_commit() will do. */
+    uint8_t commit_kind;
+    uint8_t commit_size;
+    uint8_t commit_bounce_at; /* operand's offset in bounce[] */
+    Gva commit_gva;
+    Gpa commit_gpa[2];
+
+    bool kicked;   /* run() is to return; atomic, written from outside */
+    uint8_t step;  /* a block with MODE_TF has begun: #DB when it is through */
 
     uint64_t host_rsp;      /* of the frame that entered translated code */
     uint64_t scratch[4];    /* translated code's own */

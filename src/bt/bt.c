@@ -1,0 +1,207 @@
+/*
+ * The engine: creation, the run loop around translated code, and the calls from other threads.
+ */
+#include "bt/bt.h"
+
+#include <asm/prctl.h>
+#include <cpuid.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "bt/decode.h"
+#include "bt/exec.h"
+#include "bt/translate.h"
+#include "bt/unwind.h"
+#include "core/error.h"
+
+static BtCpu *bt_cpu(Cpu *cpu) { return (BtCpu *)cpu; }
+
+static void on_flushed(void *opaque, bool global)
+{
+    BtCpu *cpu = opaque;
+    jump_cache_flush(cpu, global);
+    cache_reset_cells(cpu->bt, global);
+}
+
+static void on_flushed_page(void *opaque, Gva page)
+{
+    BtCpu *cpu = opaque;
+    if (*cache_code_page(cpu->bt, page))
+        on_flushed(opaque, true);
+}
+
+static bool host_has_bmi2(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_BMI2;
+}
+
+static void bt_cpu_free(Cpu *base)
+{
+    BtCpu *cpu = bt_cpu(base);
+    if (!cpu)
+        return;
+    CodeMap *map = cpu->mmu.code;
+    cache_free(cpu->bt);
+    code_map_free(map);
+    munmap(cpu, sizeof *cpu);
+}
+
+static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
+{
+    insn_decode_init();
+    BtCpu *cpu = mmap(NULL, sizeof *cpu, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (cpu == MAP_FAILED) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "vCPU: cannot map %zu bytes", sizeof *cpu);
+        return NULL;
+    }
+    cpu->base.ops = &bt_cpu_ops;
+    cpu->self = cpu;
+    cpu->ram = config->ram;
+    cpu->index = config->index;
+    cpu->host = config->host;
+    cpu->host_opaque = config->host_opaque;
+    cpu->cpuid = config->cpuid;
+    cpu->tsc_offset = config->tsc_offset;
+    CodeMap *map = code_map_new(config->ram);
+    cpu->bt = cache_new(config->ram, map, error);
+    if (!cpu->bt) {
+        code_map_free(map);
+        munmap(cpu, sizeof *cpu);
+        return NULL;
+    }
+    cpu->bt->has_bmi2 = host_has_bmi2();
+    cpu->bt->xsave_mask = bt_fpu_mask(cpu);
+    mmu_init(&cpu->mmu, config->ram, map);
+    stubs_emit(cpu->bt);
+    cpu->unwind = (__typeof__(cpu->unwind))(void *)(cpu->bt->stub_dispatch_rw + (cpu->bt->rx - cpu->bt->rw));
+    jump_cache_flush(cpu, true);
+    cpu->mmu.flushed_opaque = cpu;
+    cpu->mmu.flushed = on_flushed;
+    cpu->mmu.flushed_page = on_flushed_page;
+    bt_reset(cpu);
+    cpu->mode_dirty = true;
+    return &cpu->base;
+}
+
+/* The thread's part: GS points to the vCPU block, and host faults arrive on a stack of their own. */
+static void enter_thread(BtCpu *cpu)
+{
+    static __thread BtCpu *current;
+    if (current == cpu)
+        return;
+    current = cpu;
+    syscall(SYS_arch_prctl, ARCH_SET_GS, cpu);
+    unwind_thread_init(cpu);
+}
+
+static bool translate_wanted(BtCpu *cpu)
+{
+    Bt *bt = cpu->bt;
+    BtExit *from = bt->link_from;
+    if (!cache_has_room(bt)) {
+        cache_flush(bt, cpu);
+        from = NULL;
+    }
+    BtBlock *block = bt_translate(cpu, cpu->rip, bt->want_mode);
+    bt->link_from = block ? from : NULL;
+    return block != NULL;
+}
+
+static CpuExit bt_cpu_run(Cpu *base)
+{
+    BtCpu *cpu = bt_cpu(base);
+    Bt *bt = cpu->bt;
+    enter_thread(cpu);
+    for (;;) {
+        cpu->fpu_live = true;
+        bt->enter(cpu);
+        cpu->fpu_live = false;
+        bt->stat_leaves++;
+        if (cpu->shutdown)
+            return (CpuExit){.kind = CPU_EXIT_SHUTDOWN, .reason = cpu->shutdown_reason};
+        if (__atomic_exchange_n(&cpu->kicked, false, __ATOMIC_SEQ_CST))
+            return (CpuExit){.kind = CPU_EXIT_KICKED};
+        if (bt->wants_translation)
+            translate_wanted(cpu);
+        else if (cpu->halted)
+            return (CpuExit){.kind = CPU_EXIT_HALT};
+    }
+}
+
+static void bt_cpu_load(Cpu *base, const X86State *state)
+{
+    BtCpu *cpu = bt_cpu(base);
+    bt_load_state(cpu, state);
+    cpu->shutdown = false;
+    cpu->step = 0;
+    cpu->mode_dirty = true;
+    cpu->commit_kind = COMMIT_NONE;
+}
+
+static void bt_cpu_save(Cpu *base, X86State *out_state) { bt_save_state(bt_cpu(base), out_state); }
+
+static void bt_cpu_kick(Cpu *base)
+{
+    BtCpu *cpu = bt_cpu(base);
+    __atomic_store_n(&cpu->kicked, true, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&cpu->poll_kick, 1, __ATOMIC_SEQ_CST);
+}
+
+static void bt_cpu_set_irq(Cpu *base, bool level)
+{
+    BtCpu *cpu = bt_cpu(base);
+    __atomic_store_n(&cpu->irq_line, level, __ATOMIC_SEQ_CST);
+    if (level)
+        __atomic_store_n(&cpu->poll_kick, 1, __ATOMIC_SEQ_CST);
+}
+
+static void bt_cpu_nmi(Cpu *base)
+{
+    BtCpu *cpu = bt_cpu(base);
+    __atomic_store_n(&cpu->nmi_line, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&cpu->poll_kick, 1, __ATOMIC_SEQ_CST);
+}
+
+static char *bt_cpu_describe(Cpu *base)
+{
+    static const char *const gpr[16] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+                                        "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
+    static const char *const seg[8] = {"ES ", "CS ", "SS ", "DS ", "FS ", "GS ", "LDT", "TR "};
+    const BtCpu *cpu = bt_cpu(base);
+    const Bt *bt = cpu->bt;
+    GString *s = g_string_new(NULL);
+    for (unsigned i = 0; i < 16; i++)
+        g_string_append_printf(s, "%s=%016" G_GINT64_MODIFIER "x%c", gpr[i], cpu->gpr[i], i % 4 == 3 ? '\n' : ' ');
+    g_string_append_printf(s, "RIP=%016" G_GINT64_MODIFIER "x RFL=%08x CPL=%u HLT=%d\n", cpu->rip, bt_flags(cpu), cpu->cpl, cpu->halted);
+    for (unsigned i = 0; i < 8; i++)
+        g_string_append_printf(s, "%s=%04x %016" G_GINT64_MODIFIER "x %08x %08x\n", seg[i], cpu->seg[i].selector, cpu->seg[i].base,
+                               cpu->seg[i].limit, cpu->seg[i].attr);
+    g_string_append_printf(s, "GDT=%016" G_GINT64_MODIFIER "x %04x IDT=%016" G_GINT64_MODIFIER "x %04x\n", cpu->gdtr.base, cpu->gdtr.limit,
+                           cpu->idtr.base, cpu->idtr.limit);
+    g_string_append_printf(s, "CR0=%08" G_GINT64_MODIFIER "x CR2=%016" G_GINT64_MODIFIER "x CR3=%016" G_GINT64_MODIFIER "x CR4=%08"
+                           G_GINT64_MODIFIER "x EFER=%08" G_GINT64_MODIFIER "x\n", cpu->mmu.cr0, cpu->cr2, cpu->mmu.cr3, cpu->mmu.cr4,
+                           cpu->mmu.efer);
+#define STAT(name) g_string_append_printf(s, #name "=%" G_GUINT64_FORMAT " ", bt->stat_##name)
+    STAT(blocks); STAT(insns); STAT(flushes); STAT(invalidated); STAT(dispatch); STAT(mem_slow); STAT(exec); STAT(links);
+    STAT(undefined); STAT(code_writes); STAT(cell_resets); STAT(jump_misses); STAT(leaves);
+#undef STAT
+    g_string_append_printf(s, "\nfills=%" G_GUINT64_FORMAT " walks=%" G_GUINT64_FORMAT " faults=%" G_GUINT64_FORMAT " flushes=%"
+                           G_GUINT64_FORMAT " invlpg=%" G_GUINT64_FORMAT " code bytes=%zu\n", cpu->mmu.stat_fills, cpu->mmu.stat_walks,
+                           cpu->mmu.stat_faults, cpu->mmu.stat_flushes, cpu->mmu.stat_invlpg, (size_t)(bt->code_p - bt->rw));
+    return g_string_free(s, FALSE);
+}
+
+const CpuOps bt_cpu_ops = {
+    .name = "bt",
+    .create = bt_cpu_create,
+    .free = bt_cpu_free,
+    .run = bt_cpu_run,
+    .load = bt_cpu_load,
+    .save = bt_cpu_save,
+    .kick = bt_cpu_kick,
+    .set_irq = bt_cpu_set_irq,
+    .nmi = bt_cpu_nmi,
+    .describe = bt_cpu_describe,
+};

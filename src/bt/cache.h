@@ -1,0 +1,145 @@
+/*
+ * The code cache of one translator: blocks, the edges between them, and how they are found again and dropped.
+ *
+ * Translated code lives in one memfd mapped twice: written through `rw`, executed through `rx`; no page is ever both.  The cache
+ * fills linearly and is emptied whole when any of its arenas is full.
+ *
+ * A block is valid for (physical address, RIP, CS base, mode).  Edges to a block on the same guest page are patched jumps: they hold as
+ * long as both blocks do.  Edges to another page go through a *cell*, one pointer in memory, that is reset whenever the
+ * address translation it relies on may have changed.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bt/cpu.h"
+
+#define CACHE_CODE_SIZE  (40u << 20) /* bytes of host code */
+#define CACHE_CELLS      (256u << 10)
+#define CACHE_BLOCKS     (192u << 10)
+#define CACHE_EXITS      (384u << 10)
+#define CACHE_MAP        (3u << 20)
+#define CACHE_EXECS      (96u << 10)
+#define CACHE_HASH_BITS  16
+#define CACHE_BLOCK_MAX  (32u << 10) /* room that must be free before a block is translated */
+#define BLOCK_INSNS_MAX  48
+
+typedef struct BtBlock BtBlock;
+typedef struct BtExit BtExit;
+
+/* An edge that leaves a block for a RIP known at translation time. */
+struct BtExit {
+    uint64_t target_rip;
+    BtBlock *from, *to;   /* to: NULL while not linked */
+    BtExit *next_in;      /* next edge into `to` */
+    uint32_t patch_at;    /* offset of the rel32 in the cache; or of the cell */
+    uint32_t stub_at;     /* offset of the code that asks the dispatcher */
+    bool uses_cell, flags_in_host, is_backward;
+    uint32_t mode;        /* MODE_* at the edge */
+};
+
+struct BtBlock {
+    uint64_t rip, cs_base;
+    Gpa gpa;
+    uint32_t mode;
+    uint16_t guest_size;  /* bytes */
+    bool is_valid, crosses_page;
+    uint8_t flags_live_in; /* nonzero: entry needs the status flags in the host's */
+    /* Entries, offsets in the cache: */
+    uint32_t main_at;      /* flags in the host's, no poll */
+    uint32_t slot_at;      /* flags in status_of/status_ah; polls */
+    uint32_t host_poll_at; /* flags in the host's; polls */
+    uint32_t code_at, code_size;
+    uint32_t map_first, map_count;
+    BtBlock *hash_next;
+    BtBlock *page_next[2]; /* in the list of each guest page it has bytes on */
+    Gpa page[2];
+    BtExit *in;            /* edges that lead here */
+};
+
+/* Host code to guest instruction: entries in order of host_at, each good until the next. */
+typedef struct BtMap {
+    uint32_t host_at;
+    uint16_t guest_at;  /* offset of the instruction from the block's RIP */
+    uint8_t length : 4; /* of the instruction */
+    uint8_t flags_in_host : 1;       /* where the status flags are while the instruction itself executes */
+    uint8_t flags_in_host_after : 1; /* and when it has completed */
+    uint8_t next_in_scratch : 1;     /* where it goes on is cpu->scratch[1], not the following instruction */
+} BtMap;
+
+typedef struct BtExec {
+    void (*fn)(BtCpu *cpu, const Insn *insn);
+    bool ends_block;
+    Insn insn;
+} BtExec;
+
+typedef struct Bt {
+    uint8_t *rw;       /* code, then cells */
+    uint8_t *rx;       /* the executable view */
+    uint8_t *code_p;   /* next free byte (rw) */
+    uint8_t *code_start; /* after the stubs */
+    uint64_t *cells;   /* rw view */
+    uint32_t ncells;
+    BtBlock *blocks;
+    uint32_t nblocks;
+    BtExit *exits;
+    uint32_t nexits;
+    BtMap *map;
+    uint32_t nmap;
+    BtExec *execs;
+    uint32_t nexecs;
+    BtBlock **hash;            /* 1 << CACHE_HASH_BITS */
+    BtBlock **page_blocks[RAM_MAX_SLOTS]; /* by slot and page */
+    CodeMap *code_map;
+    /* Cells in use, for reset: indexes of exits, by class 0 = kernel, 1 = user. */
+    uint32_t *linked_cells[2];
+    uint32_t nlinked_cells[2];
+
+    /* Stubs, executable addresses unless _rw. */
+    void (*enter)(BtCpu *cpu);
+    uint8_t *stub_dispatch_rw, *stub_save_dispatch_rw, *stub_mem_slow_rw, *stub_commit_rw, *stub_exec_rw, *stub_exec_end_rw;
+    uint8_t *stub_link_host_rw, *stub_link_slot_rw, *stub_indirect_rw, *stub_seg_slow_rw;
+    uint8_t *stubs_end_rw;
+
+    bool has_bmi2;
+    uint64_t xsave_mask;
+    BtExit *link_from;  /* the edge that led to the dispatcher; linked when its target is found */
+    uint32_t epoch;     /* counts cache flushes */
+    uint32_t want_mode; /* what bt_dispatch() left for: translate rip for this mode */
+    bool wants_translation;
+    uint8_t code_pages[4096]; /* by hash of the linear page: nonzero where blocks may have been translated */
+
+    uint64_t stat_blocks, stat_insns, stat_flushes, stat_invalidated, stat_dispatch, stat_mem_slow, stat_exec, stat_links,
+        stat_undefined, stat_code_writes, stat_cell_resets, stat_jump_misses, stat_leaves;
+} Bt;
+
+/* cache_new: maps the cache for one vCPU over @ram.  NULL with VMM_ERROR_HOST. */
+Bt *cache_new(Ram *ram, CodeMap *code_map, GError **error);
+void cache_free(Bt *bt);
+
+/* cache_has_room: false: call cache_flush() before translating. */
+bool cache_has_room(const Bt *bt);
+/* cache_flush: drops everything; the caller also flushes jump caches and TLB (cpu's). */
+void cache_flush(Bt *bt, BtCpu *cpu);
+
+/* cache_find: the valid block for this key, or NULL.  No libc, general registers only. */
+BtBlock *cache_find(Bt *bt, Gpa gpa, uint64_t rip, uint64_t cs_base, uint32_t mode);
+void cache_insert(Bt *bt, BtBlock *block);
+
+/* cache_link: makes @exit go to @block directly, when the rules above allow. */
+void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block);
+/* cache_reset_cells: forgets cross-page edges; @global: the kernel's too. */
+void cache_reset_cells(Bt *bt, bool global);
+/* cache_invalidate: drops the blocks with bytes in [@gpa, @gpa + @size).  True when there was one. */
+bool cache_invalidate(Bt *bt, BtCpu *cpu, Gpa gpa, uint64_t size);
+
+/* cache_map_find: the entry for an executable address inside a block; NULL when it is in none. */
+const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out_block);
+
+static inline bool cache_contains(const Bt *bt, const uint8_t *pc) { return pc >= bt->rx && pc < bt->rx + CACHE_CODE_SIZE; }
+
+static inline uint8_t *cache_code_page(Bt *bt, Gva gva) { return &bt->code_pages[gva >> PAGE_SHIFT & 4095]; }
+
+/* jump_cache_flush: empties the inline caches of indirect branches. */
+void jump_cache_flush(BtCpu *cpu, bool global);

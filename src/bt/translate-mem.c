@@ -1,0 +1,148 @@
+/*
+ * Guest memory operands.
+ *
+ * The check before an access, with the linear address in T0 (no page is ever crossed on the fast path):
+ *
+ *     rorx T1, T0, 7                    index of the page's TLB entry, times its size …
+ *     and  T1d, (TLB_SIZE - 1) * 32
+ *     sub  T0, gs:[T1 + tag]            offset in the page, if the tag matches
+ *     cmp  T0, 4096 - size
+ *     ja   slow
+ *     add  T0, gs:[T1 + host]           host address
+ *     …the instruction on [T0]…         "body"
+ *
+ * The slow path stands after the block: it asks bt_mem_slow() for a host pointer — RAM after a TLB fill, or the bounce buffer for
+ * devices, ROM and operands that cross a page — runs a copy of the body on it, and lets bt_commit() finish a store.
+ * The body is position-independent by construction.
+ */
+#include "bt/translate-priv.h"
+
+#define TLB_OFF(t, field) ((int32_t)(offsetof(BtCpu, mmu) + offsetof(Mmu, tlb) + \
+                                     (t)->index * sizeof(TlbEntry) * TLB_SIZE + offsetof(TlbEntry, field)))
+
+static unsigned operand_register(Tr *t, int guest, unsigned scratch)
+{
+    if (reg_is_spilled((unsigned)guest)) {
+        e_load_gs(&t->e, scratch, GPR_OFF(guest));
+        return scratch;
+    }
+    return reg_host((unsigned)guest);
+}
+
+void tr_address(Tr *t, const Insn *in)
+{
+    Emit *e = &t->e;
+    bool wide = in->addrsize == 8;
+    if (in->base == INSN_REG_RIP) {
+        uint64_t address = in->ip + in->length + (uint64_t)(int64_t)in->disp;
+        e_mov_imm(e, H_T0, wide ? address : (uint32_t)address);
+        return;
+    }
+    if (in->base < 0 && in->index < 0) {
+        uint64_t address = (uint64_t)(int64_t)in->disp;
+        e_mov_imm(e, H_T0, wide ? address : in->addrsize == 4 ? (uint32_t)address : (uint16_t)address);
+        return;
+    }
+    int base = in->base < 0 ? -1 : (int)operand_register(t, in->base, H_T0);
+    int index = in->index < 0 ? -1 : (int)operand_register(t, in->index, H_T1);
+    if (index < 0 && in->disp == 0 && in->addrsize != 2) {
+        if (base != H_T0 || !wide)
+            e_mov_rr(e, wide, H_T0, (unsigned)base);
+    } else {
+        e_mem(e, wide, XO_LEA, H_T0, base, index, in->scale, in->disp);
+    }
+    if (in->addrsize == 2) { /* movzx T0d, T0w */
+        e_rex(e, false, H_T0, 0, H_T0, false);
+        e8(e, 0x0f);
+        e8(e, 0xb7);
+        e8(e, 0xc0 | (H_T0 & 7) << 3 | (H_T0 & 7));
+    }
+}
+
+/* Offset in T0 → linear address in T0.  Flags are free to clobber. */
+static void tr_segment(Tr *t, SlowPath *slow, unsigned segment, unsigned size, uint32_t access)
+{
+    Emit *e = &t->e;
+    if (tr_is64(t)) {
+        if (segment == X86_FS || segment == X86_GS)
+            e_gs(e, true, XO_ADD_RM, H_T0, (int32_t)(offsetof(BtCpu, seg) + segment * sizeof(X86Segment) + offsetof(X86Segment, base)));
+        return;
+    }
+    if (t->mode & MODE_FLAT && segment != X86_FS && segment != X86_GS)
+        return;
+    size_t limits = access & ACCESS_WRITE ? offsetof(BtCpu, seg_write_limit) : offsetof(BtCpu, seg_read_limit);
+    e_mem(e, true, XO_LEA, H_T1, H_T0, -1, 1, (int32_t)size);
+    e_gs(e, true, XO_CMP_RM, H_T1, (int32_t)(limits + 8 * segment));
+    slow->jump[1] = e_jcc_later(e, CC_A);
+    slow->resume_check = e->p;
+    e_gs(e, false, XO_ADD_RM, H_T0, (int32_t)(offsetof(BtCpu, seg) + segment * sizeof(X86Segment) + offsetof(X86Segment, base)));
+}
+
+void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bool is_stack)
+{
+    Emit *e = &t->e;
+    SlowPath *slow = &t->slow[t->nslow++];
+    *slow = (SlowPath){0};
+    slow->desc = size | access | (is_stack ? ACCESS_STACK : 0) | (uint32_t)segment << ACCESS_SEG_SHIFT;
+    tr_flags_clobber(t);
+    tr_segment(t, slow, segment, size, access);
+    if (t->mode & MODE_ALIGN && size > 1) {
+        slow->always = true;
+        slow->jump[0] = e_jmp_later(e);
+    } else {
+        slow->tag_offset = access & ACCESS_WRITE ? TLB_OFF(t, tag_write) : TLB_OFF(t, tag_read);
+        if (t->bt->has_bmi2) {
+            e_rorx(e, true, H_T1, H_T0, PAGE_SHIFT - 5);
+        } else {
+            e_mov_rr(e, true, H_T1, H_T0);
+            e_shift(e, true, 5, H_T1, PAGE_SHIFT - 5);
+        }
+        e_ri(e, false, XG_AND, H_T1, (int32_t)((TLB_SIZE - 1) << 5));
+        e_gs_base(e, true, XO_SUB_RM, H_T0, H_T1, slow->tag_offset);
+        e_ri(e, true, XG_CMP, H_T0, (int32_t)(PAGE_SIZE - size));
+        slow->jump[0] = e_jcc_later(e, CC_A);
+        e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, TLB_OFF(t, host));
+    }
+    slow->body = e->p;
+    slow->map_template = t->bt->nmap - 1;
+    t->open = slow;
+}
+
+void tr_access_end(Tr *t)
+{
+    t->open->body_end = t->e.p;
+    t->open = NULL;
+}
+
+static void map_repeat(Tr *t, uint32_t template)
+{
+    BtMap m = t->bt->map[template];
+    m.host_at = (uint32_t)(t->e.p - t->bt->rw);
+    t->bt->map[t->bt->nmap++] = m;
+}
+
+void tr_slow_paths(Tr *t)
+{
+    Emit *e = &t->e;
+    _Static_assert(sizeof(TlbEntry) == 32, "the check scales by 32");
+    for (unsigned i = 0; i < t->nslow; i++) {
+        SlowPath *slow = &t->slow[i];
+        map_repeat(t, slow->map_template);
+        if (slow->jump[1]) {
+            e_patch32(slow->jump[1], e->p);
+            e_mov_imm(e, H_T1, slow->desc);
+            e_call(e, t->bt->stub_seg_slow_rw);
+            e_jmp(e, slow->resume_check);
+        }
+        e_patch32(slow->jump[0], e->p);
+        if (!slow->always)
+            e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, slow->tag_offset);
+        e_mov_imm(e, H_T1, slow->desc);
+        e_call(e, t->bt->stub_mem_slow_rw);
+        memcpy(e->p, slow->body, (size_t)(slow->body_end - slow->body));
+        e->p += slow->body_end - slow->body;
+        if (slow->desc & ACCESS_WRITE)
+            e_call(e, t->bt->stub_commit_rw);
+        e_jmp(e, slow->body_end);
+    }
+}

@@ -1,0 +1,272 @@
+/*
+ * The translator: decode a block, find out where flags are needed, emit.
+ *
+ * Registers.  Guest RAX RCX RDX RBX RBP RSI RDI R8–R12 are in the host registers of the same number, guest RSP in host R13.
+ * Guest R13–R15 live in the vCPU block.  Host R14 and R15 are T0 and T1, free between instructions.  Host RSP is ours; GS
+ * points to the vCPU block (BtCpu).  In 32-bit guests every register is kept zero-extended.
+ *
+ * Block layout:
+ *
+ *     host_poll:  flags → slot              (only when the block may read the flags it is entered with)
+ *     slot:       poll; leave if asked to
+ *                 slot → flags              (likewise)
+ *     main:       instructions, edges
+ *                 slow paths, edge stubs
+ *
+ * Loops cannot run for ever without a poll: backward edges and all indirect ones enter at host_poll or slot.
+ */
+#include "bt/translate-priv.h"
+
+void tr_map(Tr *t, const Insn *in, bool flags_in_host)
+{
+    BtMap *m = &t->bt->map[t->bt->nmap++];
+    *m = (BtMap){.host_at = (uint32_t)(t->e.p - t->bt->rw), .guest_at = (uint16_t)(in->ip - t->block->rip),
+                 .length = in->length & 15u, .flags_in_host = flags_in_host};
+    m->flags_in_host_after = in->row && in->row->flags_written ? 1 : flags_in_host;
+}
+
+static uint64_t ip_mask(uint32_t mode) { return mode & MODE_CODE64 ? ~(uint64_t)0 : mode & MODE_CODE32 ? 0xffffffffu : 0xffffu; }
+
+/* Guest bytes at @ip up to the end of the page, and when needed the next one. */
+typedef struct Fetch {
+    const uint8_t *host;
+    unsigned nbytes;
+} Fetch;
+
+static bool fetch_page(BtCpu *cpu, Gva gva, const uint8_t **out_host, Gpa *out_gpa)
+{
+    MmuFill fill;
+    MmuOutcome outcome = mmu_fill(&cpu->mmu, gva, MMU_FETCH, bt_mmu_index(cpu), &fill);
+    switch (outcome) {
+    case MMU_RAM:
+    case MMU_CODE:
+    case MMU_ROM:
+        *out_host = fill.host;
+        *out_gpa = fill.gpa;
+        return true;
+    case MMU_MMIO:
+        /* Nothing to fetch from there: the bus reads as ones. */
+        cpu->exception = (BtException){.vector = X86_EXC_GP, .has_code = true};
+        cpu->exception_pending = true;
+        return false;
+    case MMU_FAULT:
+        cpu->exception = (BtException){.vector = X86_EXC_PF, .has_code = true, .code = fill.error_code, .cr2 = gva};
+        cpu->exception_pending = true;
+        return false;
+    }
+    return false;
+}
+
+/* Decodes the instructions of a block into insns[].  0: nothing could be fetched, exception set. */
+static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *insns, unsigned max, bool *out_undefined)
+{
+    unsigned code_size = mode & MODE_CODE64 ? 8 : mode & MODE_CODE32 ? 4 : 2;
+    uint64_t ip = block->rip;
+    Gva gva = ip + block->cs_base;
+    if (!(mode & MODE_CODE64))
+        gva = (uint32_t)gva;
+    const uint8_t *host;
+    if (!fetch_page(cpu, gva, &host, &block->gpa))
+        return 0;
+    block->page[0] = page_of(block->gpa);
+    unsigned room = (unsigned)(PAGE_SIZE - page_offset(gva)), n = 0, at = 0;
+    *out_undefined = false;
+    while (n < max) {
+        Insn *in = &insns[n];
+        InsnDecode result = insn_decode(in, host + at, room - at < 15 ? room - at : 15, code_size, ip, block->cs_base);
+        if (result == INSN_TRUNCATED) {
+            if (n > 0)
+                break;
+            uint8_t bytes[15];
+            const uint8_t *host2;
+            Gpa gpa2;
+            unsigned first = room - at;
+            if (!fetch_page(cpu, page_of(gva) + PAGE_SIZE, &host2, &gpa2))
+                return 0;
+            memcpy(bytes, host + at, first);
+            memcpy(bytes + first, host2, 15 - first);
+            result = insn_decode(in, bytes, 15, code_size, ip, block->cs_base);
+            block->crosses_page = true;
+            block->page[1] = page_of(gpa2);
+            max = 1;
+        }
+        n++;
+        at += in->length;
+        if (result != INSN_OK) {
+            if (result == INSN_TOO_LONG && n == 1) {
+                cpu->exception = (BtException){.vector = X86_EXC_GP, .has_code = true};
+                cpu->exception_pending = true;
+                return 0;
+            }
+            if (result == INSN_TOO_LONG) {
+                n--;
+                at -= in->length;
+            } else {
+                *out_undefined = true;
+            }
+            break;
+        }
+        ip = (ip + in->length) & ip_mask(mode);
+        if (in->row->attr & A_ENDS)
+            break;
+        if (in->row->how == HOW_EMIT && in->row->tr == TR_STI && max > n + 1)
+            max = n + 1; /* one more: the interrupt shadow */
+        if (at >= room)
+            break;
+    }
+    block->guest_size = (uint16_t)at;
+    return n;
+}
+
+static void ex_gp0(BtCpu *cpu, const Insn *insn) { bt_raise_code(cpu, X86_EXC_GP, 0); }
+
+/* Conditions of the row that the mode does not meet: the function that raises, or NULL. */
+static void (*row_refusal(const Tr *t, const Insn *in))(BtCpu *, const Insn *)
+{
+    uint32_t attr = in->row->attr, mode = t->mode;
+    if (attr & A_PM && !(mode & MODE_PM))
+        return ex_ud;
+    if (in->encoding == ENC_VEX && !(mode & MODE_PM))
+        return ex_ud;
+    if (attr & A_CPL0 && !(mode & MODE_CPL0))
+        return ex_gp0;
+    bool vex = in->encoding == ENC_VEX && attr & A_AVX;
+    if (attr & (A_X87 | A_MMX | A_SSE | A_AVX) && mode & MODE_NO_FPU)
+        return ex_fpu_check;
+    if (attr & A_SSE && in->encoding == ENC_LEGACY && mode & MODE_NO_SSE)
+        return ex_fpu_check;
+    if (vex && mode & MODE_NO_AVX)
+        return ex_fpu_check;
+    return NULL;
+}
+
+static void tr_insn(Tr *t, const Insn *in)
+{
+    const InsnRow *row = in->row;
+    if (!row) {
+        t->bt->stat_undefined++;
+        tr_exec(t, in, ex_ud, true);
+        return;
+    }
+    void (*refusal)(BtCpu *, const Insn *) = row_refusal(t, in);
+    if (refusal) {
+        tr_exec(t, in, refusal, true);
+        return;
+    }
+    switch ((InsnHow)row->how) {
+    case HOW_SAME:
+        tr_same(t, in);
+        break;
+    case HOW_CALL:
+        tr_exec(t, in, row->exec, row->attr & A_ENDS);
+        break;
+    case HOW_EMIT:
+        if (!tr_emit(t, in))
+            tr_exec(t, in, ex_ud, true);
+        break;
+    case HOW_NOP:
+        break;
+    }
+}
+
+static void block_entries(Tr *t, bool polls)
+{
+    Emit *e = &t->e;
+    BtBlock *b = t->block;
+    b->flags_live_in = t->live_in[0] != 0;
+    b->host_poll_at = (uint32_t)(e->p - t->bt->rw);
+    if (b->flags_live_in)
+        e_flags_save(e);
+    b->slot_at = (uint32_t)(e->p - t->bt->rw);
+    if (polls) {
+        e_gs_cmp0(e, CPU_OFF(poll));
+        t->poll_jump = e_jcc_later(e, CC_NE);
+    }
+    if (t->mode & MODE_TF)
+        e_gs_mov8(e, CPU_OFF(step), 1);
+    if (b->flags_live_in)
+        e_flags_restore(e);
+    b->main_at = (uint32_t)(e->p - t->bt->rw);
+    t->flags = b->flags_live_in ? FLAGS_HOST : FLAGS_NONE;
+}
+
+/* Goes to @rip through the dispatcher, flags wherever they are. */
+static void leave_to_dispatcher(Tr *t, uint64_t rip)
+{
+    tr_flags_to_slot(t);
+    e_mov_imm(&t->e, H_T0, rip);
+    e_store_gs(&t->e, H_T0, CPU_OFF(rip));
+    e_jmp(&t->e, t->bt->stub_save_dispatch_rw);
+}
+
+BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
+{
+    static __thread Insn insns[BLOCK_INSNS_MAX];
+    static __thread Tr tr;
+    Bt *bt = cpu->bt;
+    BtBlock *block = &bt->blocks[bt->nblocks];
+    bool undefined, single = mode & (MODE_ONE | MODE_TF);
+    memset(block, 0, sizeof *block);
+    block->rip = rip;
+    block->cs_base = mode & MODE_CODE64 ? 0 : cpu->seg[X86_CS].base;
+    block->mode = mode;
+    unsigned n = decode_block(cpu, block, mode, insns, single ? 1 : BLOCK_INSNS_MAX, &undefined);
+    if (n == 0)
+        return NULL;
+
+    Tr *t = &tr;
+    memset(t, 0, offsetof(Tr, slow));
+    t->nslow = t->nedges = 0;
+    t->open = NULL;
+    t->poll_jump = NULL;
+    t->ended = false;
+    t->e = (Emit){.p = bt->code_p, .to_exec = bt->rx - bt->rw};
+    t->bt = bt;
+    t->cpu = cpu;
+    t->block = block;
+    t->mode = mode;
+    t->index = mode & MODE_USER ? MMU_USER : mode & MODE_AC ? MMU_KERNEL_AC : MMU_KERNEL;
+    t->word = mode & MODE_CODE64 ? 8 : 4;
+    t->insns = insns;
+    t->ninsns = n;
+    tr_flags_analyse(t);
+    block->code_at = (uint32_t)(bt->code_p - bt->rw);
+    block->map_first = bt->nmap;
+    tr_map(t, &insns[0], true);
+    block_entries(t, !single);
+
+    for (t->i = 0; t->i < n && !t->ended; t->i++) {
+        tr_map(t, &insns[t->i], t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
+        tr_insn(t, &insns[t->i]);
+    }
+    uint64_t next = (insns[n - 1].ip + insns[n - 1].length) & ip_mask(mode);
+    if (single && !t->ended) {
+        leave_to_dispatcher(t, next);
+    } else if (!t->ended) {
+        tr_edge(t, next, -1);
+    }
+    tr_slow_paths(t);
+    if (t->poll_jump) {
+        e_patch32(t->poll_jump, t->e.p);
+        e_mov_imm(&t->e, H_T0, rip);
+        e_store_gs(&t->e, H_T0, CPU_OFF(rip));
+        e_jmp(&t->e, bt->stub_save_dispatch_rw);
+    }
+    tr_edges_finish(t);
+    g_assert(t->e.p <= bt->code_p + CACHE_BLOCK_MAX);
+    block->code_size = (uint32_t)(t->e.p - bt->code_p);
+    block->map_count = bt->nmap - block->map_first;
+    bt->code_p = t->e.p + (-(uintptr_t)t->e.p & 15);
+    bt->nblocks++;
+    bt->stat_blocks++;
+    bt->stat_insns += n;
+    for (unsigned k = 0; k < 1u + block->crosses_page; k++) {
+        if (!code_map_test(bt->code_map, block->page[k])) {
+            code_map_set(bt->code_map, block->page[k], true);
+            mmu_drop_writes(&cpu->mmu, block->page[k]);
+        }
+    }
+    cache_insert(bt, block);
+    *cache_code_page(bt, rip + block->cs_base) = 1;
+    return block;
+}
