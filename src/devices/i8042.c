@@ -44,11 +44,11 @@ typedef struct I8042State {
     uint8_t status;  /* STATUS_SYSTEM and STATUS_COMMAND; the rest is computed */
     uint8_t command; /* waiting for its data byte at port 0x60; 0: none */
     uint8_t ram[31]; /* bytes 1–31 of the controller's memory */
-    Ps2Queue replies; /* from the controller itself: go before those of the devices */
+    Ps2Queue replies;       /* from the controller itself: go before those of the devices */
+    Ps2Queue mouse_replies; /* likewise, marked as from the mouse (command 0xd3) */
     bool full;       /* output buffer */
     uint8_t data;
     bool data_is_mouse;
-    bool data_is_reply;
     bool release_seen; /* a set 2 release prefix waits for its key, for translation */
     Ps2State keyboard, mouse;
 } I8042State;
@@ -139,16 +139,17 @@ static void fill_output(I8042 *kbc)
     uint8_t byte;
     while (!s->full) {
         if (queue_take(&s->replies, &byte)) {
-            s->full = s->data_is_reply = true;
+            s->full = true;
             s->data_is_mouse = false;
+        } else if (queue_take(&s->mouse_replies, &byte)) {
+            s->full = s->data_is_mouse = true;
         } else if (!(s->config & CONFIG_KEYBOARD_OFF) && queue_take(&s->keyboard.queue, &byte)) {
             if (!translate_byte(kbc, &byte))
                 continue;
             s->full = true;
-            s->data_is_mouse = s->data_is_reply = false;
+            s->data_is_mouse = false;
         } else if (!(s->config & CONFIG_MOUSE_OFF) && queue_take(&s->mouse.queue, &byte)) {
             s->full = s->data_is_mouse = true;
-            s->data_is_reply = false;
         } else {
             break;
         }
@@ -346,7 +347,7 @@ static void command_argument(I8042 *kbc, uint8_t command, uint8_t value)
         queue_put(&s->replies, value);
         break;
     case 0xd3:
-        queue_put(&s->mouse.queue, value);
+        queue_put(&s->mouse_replies, value);
         break;
     case 0xd4:
         s->config &= (uint8_t)~CONFIG_MOUSE_OFF;
