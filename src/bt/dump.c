@@ -1,0 +1,71 @@
+/* The printer of code.  Capstone's only user besides the tests. */
+#include "bt/dump.h"
+
+#include <capstone/capstone.h>
+#include <glib.h>
+
+/* Appends the lines for @n bytes, each begun with @indent. */
+static void append_code(GString *out, const char *indent, const uint8_t *code, size_t n, uint64_t address, unsigned code_size)
+{
+    csh handle;
+    cs_mode mode = code_size == 8 ? CS_MODE_64 : code_size == 4 ? CS_MODE_32 : CS_MODE_16;
+    if (cs_open(CS_ARCH_X86, mode, &handle) != CS_ERR_OK) {
+        g_string_append_printf(out, "%s(no disassembler)\n", indent);
+        return;
+    }
+    cs_insn *insn = cs_malloc(handle);
+    while (n > 0) {
+        const uint8_t *start = code;
+        g_string_append_printf(out, "%s%012" G_GINT64_MODIFIER "x  ", indent, address);
+        if (cs_disasm_iter(handle, &code, &n, &address, insn)) {
+            for (size_t i = 0; i < 12; i++) {
+                if (i < insn->size)
+                    g_string_append_printf(out, "%02x", start[i]);
+                else
+                    g_string_append(out, "  ");
+            }
+            g_string_append_printf(out, "  %s%s%s\n", insn->mnemonic, *insn->op_str ? " " : "", insn->op_str);
+        } else {
+            g_string_append_printf(out, "%02x                        db 0x%02x\n", *code, *code);
+            code++, n--, address++;
+        }
+    }
+    cs_free(insn, 1);
+    cs_close(&handle);
+}
+
+char *dump_code(const uint8_t *host, size_t n, uint64_t address, unsigned code_size)
+{
+    GString *out = g_string_new(NULL);
+    append_code(out, "", host, n, address, code_size);
+    return g_string_free(out, FALSE);
+}
+
+static void append_host(GString *out, const Bt *bt, uint32_t from, uint32_t to)
+{
+    if (from < to)
+        append_code(out, "        ", bt->rw + from, to - from, (uint64_t)(uintptr_t)bt->rx + from, 8);
+}
+
+char *dump_block(const Bt *bt, const BtBlock *block, const uint8_t *guest)
+{
+    unsigned code_size = block->mode & MODE_CODE64 ? 8 : block->mode & MODE_CODE32 ? 4 : 2;
+    uint32_t end = block->code_at + block->code_size, at = block->code_at;
+    unsigned shown = 0; /* guest bytes listed so far */
+    GString *out = g_string_new(NULL);
+    g_string_append_printf(out, "block %012" G_GINT64_MODIFIER "x gpa %" G_GINT64_MODIFIER "x mode %x: %u guest bytes, %u host bytes\n",
+                           block->rip, (uint64_t)block->gpa, block->mode, block->guest_size, block->code_size);
+    for (uint32_t i = 0; i < block->map_count; i++) {
+        const BtMap *map = &bt->map[block->map_first + i];
+        append_host(out, bt, at, map->host_at);
+        at = map->host_at;
+        if (map->guest_at >= shown && map->guest_at + map->length <= block->guest_size) {
+            append_code(out, "  ", guest + map->guest_at, map->length, block->rip + map->guest_at, code_size);
+            shown = map->guest_at + map->length;
+        } else if (map->guest_at < shown) {
+            g_string_append_printf(out, "    (again at +%u)\n", map->guest_at);
+        }
+    }
+    append_host(out, bt, at, end);
+    return g_string_free(out, FALSE);
+}
