@@ -64,6 +64,9 @@ void trap_open(void);
 /** trap_skip: after a fault of @vector continue at @resume, once; without it a fault ends the guest. */
 void trap_skip(uint8_t vector, const void *resume);
 
+/** trap_escape: the same, but goes on in ring 0 with @stack; what the fault interrupted (ring 3, virtual-8086) is left. */
+void trap_escape(uint8_t vector, const void *resume, void *stack);
+
 extern volatile uint32_t trap_counts[48];
 extern volatile uint32_t trap_error;
 

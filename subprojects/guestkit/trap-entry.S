@@ -21,13 +21,20 @@ trap_stub_\vector:
 
 trap_common:
     pushal
+    pushl %ds                       /* a fault out of virtual-8086 mode or ring 3 brings segments we cannot use */
+    pushl %es
+    movl $0x10, %eax
+    movl %eax, %ds
+    movl %eax, %es
     cld
-    leal 40(%esp), %eax             /* &eip */
+    leal 48(%esp), %eax             /* &eip */
     pushl %eax
-    pushl 40(%esp)                  /* error code */
-    pushl 40(%esp)                  /* vector */
+    pushl 48(%esp)                  /* error code */
+    pushl 48(%esp)                  /* vector */
     call trap_enter
     addl $12, %esp
+    popl %es
+    popl %ds
     popal
     addl $8, %esp
     iretl

@@ -13,6 +13,7 @@ static IdtGate idt[48];
 static struct {
     int vector;
     const void *resume;
+    void *stack; /* not NULL: leave the interrupted context for good, at resume with this stack */
 } skip = {.vector = -1};
 
 void
@@ -33,14 +34,24 @@ trap_enter(uint32_t vector, uint32_t error, uint32_t *eip)
         print("unexpected exception %u, error %x, eip %x, cr2 %x\n", vector, error, *eip, cr2);
         guest_exit(0x3f);
     }
-    *eip = (uint32_t) skip.resume;
     skip.vector = -1;
+    if (skip.stack) {
+        __asm__ volatile("mov %0, %%esp\n\tjmp *%1" : : "r"(skip.stack), "r"(skip.resume) : "memory");
+    }
+    *eip = (uint32_t) skip.resume;
 }
 
 void
 trap_skip(uint8_t vector, const void *resume)
 {
+    trap_escape(vector, resume, NULL);
+}
+
+void
+trap_escape(uint8_t vector, const void *resume, void *stack)
+{
     skip.resume = resume;
+    skip.stack = stack;
     skip.vector = vector;
 }
 

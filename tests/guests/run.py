@@ -69,8 +69,8 @@ def linux(flavour, memory, command_line, initrd=None):
 DEBUG_EXIT = ("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04")
 
 
-def small_guest_test(name, status, lines):
-    @test(f"small guest {name}")
+def small_guest_test(name, status, lines, segue_only=False):
+    @test(f"small guest {name}", segue_only=segue_only)
     def run():
         with Machine(monitor("-m", "64", "-no-reboot", *DEBUG_EXIT, "-kernel", small_guest(name))) as machine:
             for line in lines:
@@ -85,6 +85,8 @@ small_guest_test("exit-code", 43, [])
 small_guest_test("ud", 1, ["undefined instructions seen: 1001"])
 small_guest_test("smc", 1, ["immediate rewritten before each call: ok", "string store into code: ok"])
 small_guest_test("real-mode", 1, ["software interrupt: ok", "decimal adjust: ok"])
+# QEMU's TCG checks no segment limits, so this one has nothing to compare with.
+small_guest_test("segments", 1, ["base and limit: ok", "task switch: ok"], segue_only=True)
 small_guest_test("long-mode", 1, ["64-bit multiply: ok", "compatibility mode: ok"])
 
 
