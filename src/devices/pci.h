@@ -131,6 +131,6 @@ void pci_set_intx(PciDevice *device, bool level);
 unsigned pci_bus_irq(const PciBus *bus, uint8_t devfn, unsigned pin);
 /* pci_bus_set_default_routes: PIRQA–D to 10, 10, 11, 11, as firmware would; for boots without any.  pci_bus_new() leaves 0x80 (off). */
 void pci_bus_set_default_routes(PciBus *bus);
-/* pci_bus_assign: gives every unassigned BAR an address and enables decoding, as firmware would; for boots without any.  Ports from
- * 0xc000, memory from 0xfe000000 down to 0xe0000000.  FALSE with VMM_ERROR_HOST when space runs out. */
+/* pci_bus_assign: gives every unassigned BAR an address and enables decoding, as firmware would; for boots without any.  Ports in
+ * 0xc000–0xfeff, memory in 0xe0000000–0xfebfffff.  FALSE with VMM_ERROR_HOST when space runs out. */
 gboolean pci_bus_assign(PciBus *bus, GError **error);
