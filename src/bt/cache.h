@@ -52,6 +52,7 @@ struct BtBlock {
     uint32_t host_poll_at; /* flags in the host's; polls */
     uint32_t code_at, code_size;
     uint32_t map_first, map_count;
+    uint32_t exit_first;   /* index of the first edge */
     BtBlock *hash_next;
     BtBlock *page_next[2]; /* in the list of each guest page it has bytes on */
     Gpa page[2];
@@ -66,6 +67,7 @@ typedef struct BtMap {
     uint8_t flags_in_host : 1;       /* where the status flags are while the instruction itself executes */
     uint8_t flags_in_host_after : 1; /* and when it has completed */
     uint8_t next_in_scratch : 1;     /* where it goes on is cpu->scratch[1], not the following instruction */
+    uint8_t next_is_edge : 1;        /* it goes on at the target of the block's first edge */
 } BtMap;
 
 typedef struct BtExec {

@@ -223,7 +223,7 @@ void bt_exec_end(BtCpu *cpu, uint32_t index)
 }
 
 /* Sets rip to the instruction that made the access at @pc (a return address). */
-static const BtMap *locate(BtCpu *cpu, const uint8_t *pc)
+static const BtMap *locate(BtCpu *cpu, const uint8_t *pc, const BtBlock **out_block)
 {
     const BtBlock *block = NULL;
     const BtMap *m = cache_map_find(cpu->bt, pc - 1, &block);
@@ -231,6 +231,8 @@ static const BtMap *locate(BtCpu *cpu, const uint8_t *pc)
         uint64_t ip = block->rip + m->guest_at;
         cpu->rip = block->mode & MODE_CODE64 ? ip : block->mode & MODE_CODE32 ? (uint32_t)ip : (uint16_t)ip;
     }
+    if (out_block)
+        *out_block = block;
     return m;
 }
 
@@ -321,21 +323,21 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
     cpu->commit_kind = COMMIT_NONE;
     if (cpu->mode & MODE_CODE64) {
         if (!gva_is_canonical(gva) || !gva_is_canonical(gva + size - 1)) {
-            locate(cpu, pc);
+            locate(cpu, pc, NULL);
             bt_raise_code(cpu, desc & ACCESS_STACK ? X86_EXC_SS : X86_EXC_GP, 0);
         }
     } else {
         gva = (uint32_t)gva;
     }
     if (cpu->mode & MODE_ALIGN && size <= 8 && gva & (size - 1)) {
-        locate(cpu, pc);
+        locate(cpu, pc, NULL);
         bt_raise_code(cpu, X86_EXC_AC, 0);
     }
     Piece pieces[2];
     bool fault;
     unsigned n = pieces_of(cpu, gva, size, access, pieces, &fault);
     if (fault) {
-        locate(cpu, pc);
+        locate(cpu, pc, NULL);
         bt_raise_pf(cpu, pieces[0].gva, pieces[0].fill.error_code);
     }
     if (n == 1 && pieces[0].outcome == MMU_RAM)
@@ -380,11 +382,14 @@ uint32_t bt_commit(BtCpu *cpu, const uint8_t *pc, uint64_t host_flags)
     }
     if (!cpu->store_hit_code)
         return 0;
-    const BtMap *m = locate(cpu, pc);
+    const BtBlock *block;
+    const BtMap *m = locate(cpu, pc, &block);
     if (!m)
         return 0;
     if (m->next_in_scratch) {
         cpu->rip = cpu->scratch[1];
+    } else if (m->next_is_edge) {
+        cpu->rip = cpu->bt->exits[block->exit_first].target_rip;
     } else {
         uint64_t next = cpu->rip + m->length;
         cpu->rip = cpu->mode & MODE_CODE64 ? next : cpu->mode & MODE_CODE32 ? (uint32_t)next : (uint16_t)next;
@@ -398,7 +403,7 @@ uint32_t bt_commit(BtCpu *cpu, const uint8_t *pc, uint64_t host_flags)
 
 void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc)
 {
-    locate(cpu, pc);
+    locate(cpu, pc, NULL);
     bt_linear(cpu, ACCESS_SEG(desc), offset, ACCESS_SIZE(desc), desc & ACCESS_WRITE ? MMU_WRITE : MMU_READ);
 }
 

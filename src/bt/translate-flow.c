@@ -26,6 +26,7 @@ void tr_edges_finish(Tr *t)
 {
     Emit *e = &t->e;
     Bt *bt = t->bt;
+    t->block->exit_first = bt->nexits;
     for (unsigned i = 0; i < t->nedges; i++) {
         uint64_t target = t->edge[i].target;
         BtExit *exit = &bt->exits[bt->nexits];
@@ -259,19 +260,20 @@ static uint64_t branch_target(const Tr *t, const Insn *in)
     return tr_is64(t) ? target : (uint32_t)target;
 }
 
-/* The return address store of a call.  When the store hits code, execution goes on at scratch[1]. */
+/* The return address store of a call.  When the store hits code, execution goes on at the block's edge or at scratch[1]. */
 static void call_push(Tr *t, const Insn *in)
 {
     push_begin(t, in);
-    t->bt->map[t->bt->nmap - 1].next_in_scratch = 1;
+    if (in->row->tr == TR_CALL)
+        t->bt->map[t->bt->nmap - 1].next_is_edge = 1;
+    else
+        t->bt->map[t->bt->nmap - 1].next_in_scratch = 1;
     store_imm(t, tr_next_rip(t, in));
     push_end(t);
 }
 
 static void tr_call(Tr *t, const Insn *in)
 {
-    e_mov_imm(&t->e, H_T1, branch_target(t, in));
-    e_store_gs(&t->e, H_T1, CPU_OFF(scratch[1]));
     call_push(t, in);
     tr_edge(t, branch_target(t, in), -1);
 }
@@ -456,6 +458,24 @@ static void tr_pushf(Tr *t, const Insn *in)
     push_end(t);
 }
 
+/* STAC, CLAC: the block goes on in the other privilege class.  Inside one block the mode is known, so only the state is updated. */
+static void tr_set_ac(Tr *t, bool ac)
+{
+    eflags_and_or(t, ac ? XG_OR : XG_AND, ac ? X86_FLAG_AC : ~X86_FLAG_AC);
+    e_gs_imm32(&t->e, ac ? XG_OR : XG_AND, CPU_OFF(mode), ac ? MODE_AC : ~MODE_AC);
+    t->mode = ac ? t->mode | MODE_AC : t->mode & ~MODE_AC;
+    t->index = ac ? MMU_KERNEL_AC : MMU_KERNEL;
+}
+
+static void tr_swapgs(Tr *t)
+{
+    int32_t base = (int32_t)(offsetof(BtCpu, seg) + X86_GS * sizeof(X86Segment) + offsetof(X86Segment, base));
+    e_load_gs(&t->e, H_T0, base);
+    e_load_gs(&t->e, H_T1, CPU_OFF(kernel_gs_base));
+    e_store_gs(&t->e, H_T0, CPU_OFF(kernel_gs_base));
+    e_store_gs(&t->e, H_T1, base);
+}
+
 bool tr_emit(Tr *t, const Insn *in)
 {
     bool plain_stack = stack_is_plain(t, in);
@@ -532,7 +552,16 @@ bool tr_emit(Tr *t, const Insn *in)
     case TR_POPF: tr_exec(t, in, ex_popf, true); return true;
     case TR_XLAT: tr_exec(t, in, ex_xlat, false); return true;
     case TR_UD: tr_exec(t, in, ex_ud, true); return true;
-    case TR_NONE: case TR_MOV: case TR_MOVX: case TR_SETCC: case TR_CMC: case TR_ACLAC: case TR_STAC: case TR_SWAPGS: case TR_RDTSC:
+    case TR_ACLAC:
+    case TR_STAC:
+        if (t->mode & (MODE_ONE | MODE_TF))
+            tr_exec(t, in, in->row->tr == TR_STAC ? ex_stac : ex_clac, true);
+        else
+            tr_set_ac(t, in->row->tr == TR_STAC);
+        return true;
+    case TR_SWAPGS: tr_swapgs(t); return true;
+    case TR_RDTSC: tr_exec(t, in, ex_rdtsc, false); return true;
+    case TR_NONE:
         return false;
     }
     return false;
