@@ -250,7 +250,7 @@ gboolean pci_bus_assign(PciBus *bus, GError **error)
             const PciBar *bar = &device->bar[b];
             if (bar->size == 0 || bar->is_mapped)
                 continue;
-            uint64_t address;
+            uint64_t address = 0;
             if (!(bar->is_io ? take(&port, bar->size, 0xff00, &address)
                              : take(&memory, MAX(bar->size, 4096), 0xfec00000, &address))) {
                 g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "no PCI %s space left for BAR %u of %s (%" G_GUINT64_FORMAT " bytes)",
