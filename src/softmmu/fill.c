@@ -22,6 +22,7 @@ WALK_INLINE bool walk_cached(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex
     uint64_t offset_mask = ((uint64_t)1 << cached->page_bits) - 1;
     *out = (Walk){
         .gpa = ((leaf & PTE_ADDR_MASK & ~offset_mask) | (gva & offset_mask)) & mmu->a20_mask,
+        .leaf = leaf,
         .rights = rights,
         .page_bits = cached->page_bits,
         .is_dirty = (leaf & PTE_D) != 0,
@@ -67,10 +68,59 @@ static __attribute__((noinline)) MmuOutcome fill_fault(Mmu *mmu, Gva gva, unsign
     return MMU_FAULT;
 }
 
+/* Where a walk ended. */
+typedef struct Place {
+    uint8_t *host; /* of the byte, NULL: no memory there */
+    bool is_code, is_rom;
+} Place;
+
+WALK_INLINE Place place_find(const Mmu *mmu, Gpa gpa)
+{
+    Place place = { 0 };
+    const uint8_t *has_code;
+    uint64_t offset = gpa - mmu->main_start;
+    if (__builtin_expect(offset < mmu->main_size, 1)) {
+        place.host = mmu->main_host + offset;
+        has_code = mmu->main_code;
+    } else {
+        const RamSlot *slot = ram_find(mmu->ram, gpa);
+        if (!slot)
+            return place;
+        offset = gpa - slot->start;
+        place.host = slot->host + offset;
+        place.is_rom = slot->is_rom;
+        has_code = mmu->code ? mmu->code->has_code[slot - mmu->ram->slot] : NULL;
+    }
+    place.is_code = has_code && __atomic_load_n(&has_code[offset >> PAGE_SHIFT], __ATOMIC_ACQUIRE);
+    return place;
+}
+
+WALK_INLINE void entry_fill(Mmu *mmu, Gva gva, MmuIndex index, const Walk *walk, const Place *place)
+{
+    unsigned i = TLB_INDEX(gva);
+    TlbEntry *entry = &mmu->tlb[index][i];
+    /* The journal names every entry with a non-global page; it does already when such a page was in it. */
+    if (!walk->is_global && (!tlb_is_valid(entry) || entry->info & TLB_INFO_GLOBAL))
+        journal_add(mmu, index, i);
+
+    Gva page = page_of(gva);
+    uint64_t invalid = tlb_invalid_tag(i);
+    bool may_write = walk->rights & MMU_RIGHT_WRITE && walk->is_dirty && !place->is_code && !place->is_rom;
+    uint64_t info = page_of(walk->gpa) | (walk->is_global ? TLB_INFO_GLOBAL : 0) | (walk->rights & MMU_RIGHT_FETCH);
+    _Static_assert(MMU_RIGHT_FETCH == TLB_INFO_FETCH, "the same bit");
+    if (walk->page_bits != PAGE_SHIFT) {
+        info |= TLB_INFO_LARGE;
+        mmu->large_seen[walk->is_global][large_word(gva)] |= large_bit(gva);
+    }
+    entry->tag_read = walk->rights & MMU_RIGHT_READ ? page : invalid;
+    entry->tag_write = may_write ? page : invalid;
+    entry->host = place->host - page_offset(walk->gpa);
+    entry->info = info;
+}
+
 MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill *out)
 {
     Walk walk;
-    Gva page = page_of(gva);
     mmu->stat_fills++;
     if (!walk_cached(mmu, gva, access, index, &walk)) {
         mmu->stat_walks++;
@@ -80,48 +130,31 @@ MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill
         table_cache_add(mmu, gva, &walk);
     }
 
+    Place place = place_find(mmu, walk.gpa);
     out->gpa = walk.gpa;
-    uint8_t *host;
-    const uint8_t *has_code;
-    bool is_rom = false;
-    uint64_t offset = walk.gpa - mmu->main_start;
-    if (__builtin_expect(offset < mmu->main_size, 1)) {
-        host = mmu->main_host + offset;
-        has_code = mmu->main_code;
-    } else {
-        const RamSlot *slot = ram_find(mmu->ram, walk.gpa);
-        if (!slot) {
-            tlb_drop_page(mmu, page);
-            return MMU_MMIO;
-        }
-        offset = walk.gpa - slot->start;
-        host = slot->host + offset;
-        has_code = mmu->code ? mmu->code->has_code[slot - mmu->ram->slot] : NULL;
-        is_rom = slot->is_rom;
+    if (__builtin_expect(!place.host, 0)) {
+        tlb_drop_page(mmu, page_of(gva));
+        return MMU_MMIO;
     }
-    out->host = host;
-    bool is_code = has_code && __atomic_load_n(&has_code[offset >> PAGE_SHIFT], __ATOMIC_ACQUIRE);
-
-    unsigned i = TLB_INDEX(gva);
-    TlbEntry *entry = &mmu->tlb[index][i];
-    /* The journal names every entry with a non-global page; it does already when such a page was in it. */
-    if (!walk.is_global && (!tlb_is_valid(entry) || entry->info & TLB_INFO_GLOBAL))
-        journal_add(mmu, index, i);
-
-    uint64_t invalid = tlb_invalid_tag(i);
-    bool may_write = walk.rights & MMU_RIGHT_WRITE && walk.is_dirty && !is_code && !is_rom;
-    uint64_t info = page_of(walk.gpa) | (walk.is_global ? TLB_INFO_GLOBAL : 0) | (walk.rights & MMU_RIGHT_FETCH);
-    _Static_assert(MMU_RIGHT_FETCH == TLB_INFO_FETCH, "the same bit");
-    if (walk.page_bits != PAGE_SHIFT) {
-        info |= TLB_INFO_LARGE;
-        mmu->large_seen[walk.is_global][large_word(gva)] |= large_bit(gva);
-    }
-    entry->tag_read = walk.rights & MMU_RIGHT_READ ? page : invalid;
-    entry->tag_write = may_write ? page : invalid;
-    entry->host = host - page_offset(offset);
-    entry->info = info;
-
-    if (access == MMU_WRITE && __builtin_expect(is_code || is_rom, 0))
-        return is_rom ? MMU_ROM : MMU_CODE;
+    out->host = place.host;
+    entry_fill(mmu, gva, index, &walk, &place);
+    if (access == MMU_WRITE && __builtin_expect(place.is_code || place.is_rom, 0))
+        return place.is_rom ? MMU_ROM : MMU_CODE;
     return MMU_RAM;
+}
+
+bool mmu_prefill(Mmu *mmu, Gva gva, MmuIndex index)
+{
+    Walk walk;
+    if (!walk_cached(mmu, gva, MMU_READ, index, &walk)) {
+        walk = walk_any(mmu, gva, MMU_READ, index, false);
+        if (!(walk.rights & MMU_RIGHT_READ) || !(walk.leaf & walk.upper_all & PTE_A))
+            return false;
+        table_cache_add(mmu, gva, &walk);
+    }
+    Place place = place_find(mmu, walk.gpa);
+    if (!place.host)
+        return false;
+    entry_fill(mmu, gva, index, &walk, &place);
+    return true;
 }

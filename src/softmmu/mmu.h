@@ -66,6 +66,20 @@ typedef struct TableCacheEntry {
     uint16_t page_bits;
 } TableCacheEntry;
 
+/*
+ * An address space seen lately and the pages that were in the TLB when the guest left it.  When it comes back they are walked
+ * again, all at once: recall.c.
+ */
+#define MMU_SPACES 16u
+#define MMU_SPACE_PAGES 96u
+typedef struct MmuSpace {
+    uint64_t cr3;
+    uint32_t last_use; /* Mmu.space_clock, 0: never used */
+    uint16_t npages;
+    uint16_t nstays;
+    uint64_t page[MMU_SPACE_PAGES]; /* gva of the page | MmuIndex */
+} MmuSpace;
+
 /* One byte for each page of guest RAM, shared by all vCPUs: which pages hold translated code. */
 typedef struct CodeMap {
     Ram *ram;
@@ -106,13 +120,18 @@ typedef struct Mmu {
     TableCacheEntry table_cache[TABLE_CACHE_SIZE];
     uint64_t table_epoch; /* 1 or more, << TABLE_CACHE_EPOCH_SHIFT */
 
+    bool recalls; /* refill after CR3 loads what was in the TLB before; may be changed at any time */
+    uint8_t space_current;
+    uint32_t space_clock;
+    MmuSpace space[MMU_SPACES];
+
     /* Called after translations were dropped: all of them, or those of one page.  bt/ drops its jump cache here.  @global tells
      * whether global pages went too.  May be NULL.  Same rules as this folder's code. */
     void (*flushed)(void *opaque, bool global);
     void (*flushed_page)(void *opaque, Gva page);
     void *flushed_opaque;
 
-    uint64_t stat_fills, stat_walks, stat_faults, stat_flushes, stat_invlpg;
+    uint64_t stat_fills, stat_walks, stat_faults, stat_flushes, stat_invlpg, stat_recalls;
 } Mmu;
 
 typedef enum MmuWalkOutcome { MMU_WALK_OK, MMU_WALK_FAULT } MmuWalkOutcome;
@@ -158,7 +177,7 @@ typedef struct MmuFill {
  */
 MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill *out);
 
-/* mmu_init: empty TLBs, paging off, MAXPHYADDR 40, A20 enabled.  Callbacks and physical_mask may be set afterwards; a new
+/* mmu_init: empty TLBs, paging off, MAXPHYADDR 40, A20 enabled, recalls on.  Callbacks and physical_mask may be set afterwards; a new
  * physical_mask takes effect with the next mmu_set_paging() that changes something. */
 void mmu_init(Mmu *mmu, Ram *ram, CodeMap *code);
 

@@ -78,6 +78,7 @@ void mmu_init(Mmu *mmu, Ram *ram, CodeMap *code)
     *mmu = (Mmu){ .ram = ram, .code = code };
     mmu->physical_mask = ((uint64_t)1 << 40) - 1;
     mmu->a20_mask = ~(uint64_t)0;
+    mmu->recalls = true;
     mmu->table_epoch = (uint64_t)1 << TABLE_CACHE_EPOCH_SHIFT;
     derive_main_slot(mmu);
     derive_paging(mmu);
@@ -149,11 +150,15 @@ void mmu_set_cr3(Mmu *mmu, uint64_t cr3)
     bool has_pcid = (mmu->cr4 & X86_CR4_PCIDE) != 0;
     /* One PCID's translations are held at a time: asked to keep those of another, there are none to keep. */
     bool keeps = has_pcid && cr3 & CR3_NO_FLUSH && !((cr3 ^ mmu->cr3) & CR3_PCID_MASK);
+    if (!keeps)
+        recall_leave(mmu);
     mmu->cr3 = has_pcid ? cr3 & ~CR3_NO_FLUSH : cr3;
-    if (keeps)
+    if (keeps) {
         table_cache_drop(mmu);
-    else
-        mmu_flush(mmu, false);
+        return;
+    }
+    mmu_flush(mmu, false);
+    recall_enter(mmu);
 }
 
 /* drop_large: every piece of a large page in the gigabyte of @gva, whatever its size. */

@@ -40,3 +40,11 @@ static inline void table_cache_drop(Mmu *mmu)
         mmu->table_cache[i].tag = 0;
     mmu->table_epoch = (uint64_t)1 << TABLE_CACHE_EPOCH_SHIFT;
 }
+
+/* mmu_prefill: fills the entry for @gva as a read would, if that needs neither a fault nor an A bit. */
+bool mmu_prefill(Mmu *mmu, Gva gva, MmuIndex index);
+
+/* recall_leave: notes what the TLB holds of the current address space; before its entries are dropped.
+ * recall_enter: refills what was noted of the one that mmu->cr3 now names. */
+void recall_leave(Mmu *mmu);
+void recall_enter(Mmu *mmu);

@@ -19,9 +19,9 @@ typedef struct Walk {
     unsigned page_bits;
     bool is_dirty;
     bool is_global;
-    /* walk8 only, for the cache of page tables: what leads to the leaf. */
-    const uint64_t *leaf_at;
-    uint64_t upper_all, upper_any; /* the entries above the leaf, ANDed and ORed */
+    uint64_t upper_all;  /* the entries above the leaf, ANDed; all ones when there is none */
+    uint64_t upper_any;  /* walk8 only: ORed */
+    const uint64_t *leaf_at; /* walk8 only */
 } Walk;
 
 #define WALK_RACED 0x80000000u
@@ -64,6 +64,8 @@ WALK_INLINE Walk walk_identity(const Mmu *mmu, Gva gva)
 {
     return (Walk){
         .gpa = (gva & 0xffffffffu) & mmu->a20_mask,
+        .leaf = PTE_A | PTE_D,
+        .upper_all = ~(uint64_t)0,
         .rights = MMU_RIGHT_READ | MMU_RIGHT_WRITE | MMU_RIGHT_FETCH,
         .page_bits = 12,
         .is_dirty = true,
@@ -176,6 +178,7 @@ WALK_INLINE Walk walk_32(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex ind
     return (Walk){
         .gpa = (page | (gva & offset_mask)) & mmu->a20_mask,
         .leaf = leaf,
+        .upper_all = page_bits == 22 ? ~(uint64_t)0 : pde,
         .rights = rights,
         .page_bits = page_bits,
         .is_dirty = (leaf & PTE_D) != 0,

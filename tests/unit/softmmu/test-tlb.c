@@ -55,6 +55,7 @@ static void setup(void)
     mmu->flushed = on_flushed;
     mmu->flushed_page = on_flushed_page;
     mmu->flushed_opaque = &fixture.calls;
+    mmu->recalls = false; /* test-recall.c */
     mmu_set_cr3(mmu, fixture.root);
     mmu_set_paging(mmu, X86_CR0_PE | X86_CR0_PG | X86_CR0_WP, X86_CR4_PAE | X86_CR4_PGE, X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE);
     fixture.calls = (Calls){ 0 };
@@ -276,6 +277,52 @@ START_TEST(pcid)
 }
 END_TEST
 
+/* Upper entries are cached; whatever a guest does to them is seen after INVLPG of any address. */
+START_TEST(table_cache)
+{
+    Guest *guest = &fixture.guest;
+    Mmu *mmu = guest->mmu;
+    uint64_t walks = mmu->stat_walks;
+    MmuFill out = { 0 };
+    for (unsigned i = 0; i < 8; i++)
+        ck_assert(fill(KERNEL_GVA + i * PAGE_SIZE, MMU_READ, MMU_KERNEL) == MMU_RAM);
+    /* One walk for the table, one for each A bit. */
+    ck_assert_uint_eq(mmu->stat_walks, walks + 8);
+    for (unsigned i = 0; i < 8; i++)
+        ck_assert(fill(KERNEL_GVA + i * PAGE_SIZE, MMU_READ, MMU_KERNEL) == MMU_RAM);
+    ck_assert_uint_eq(mmu->stat_walks, walks + 8);
+
+    /* Another page table behind the same PDE. */
+    uint64_t *pde = guest_map8(guest, fixture.root, 4, DIRECT_GVA + 0x40000000, guest_table(guest) | P | W, 1, P | W);
+    uint64_t *pte = guest_entry8(guest, *pde, DIRECT_GVA + 0x40000000, 0);
+    *pte = 0x111000 | P | W | PTE_A;
+    ck_assert(mmu_fill(mmu, DIRECT_GVA + 0x40000000, MMU_READ, MMU_KERNEL, &out) == MMU_RAM);
+    ck_assert_uint_eq(out.gpa, 0x111000);
+    *pde = guest_table(guest) | P | W;
+    *guest_entry8(guest, *pde, DIRECT_GVA + 0x40000000, 0) = 0x222000 | P | W | PTE_A;
+    mmu_invlpg(mmu, 0x1234000);
+    ck_assert(mmu_fill(mmu, DIRECT_GVA + 0x40000000, MMU_READ, MMU_KERNEL, &out) == MMU_RAM);
+    ck_assert_uint_eq(out.gpa, 0x222000);
+
+    /* Rights taken away in an upper entry; rights given need no INVLPG. */
+    *pde &= ~W;
+    mmu_invlpg(mmu, DIRECT_GVA + 0x40000000);
+    ck_assert(mmu_fill(mmu, DIRECT_GVA + 0x40000000, MMU_READ, MMU_KERNEL, &out) == MMU_RAM);
+    ck_assert(mmu_fill(mmu, DIRECT_GVA + 0x40000000, MMU_WRITE, MMU_KERNEL, &out) == MMU_FAULT);
+    ck_assert(mmu_fill(mmu, DIRECT_GVA + 0x40000000, MMU_READ, MMU_KERNEL, &out) == MMU_RAM);
+    *pde |= W;
+    ck_assert(mmu_fill(mmu, DIRECT_GVA + 0x40000000, MMU_WRITE, MMU_KERNEL, &out) == MMU_RAM);
+
+    /* The epoch's number space ends: old entries must not come back to life. */
+    mmu->table_epoch = ~(uint64_t)0 << TABLE_CACHE_EPOCH_SHIFT;
+    ck_assert(fill(KERNEL_GVA, MMU_READ, MMU_KERNEL) == MMU_RAM);
+    mmu_invlpg(mmu, KERNEL_GVA);
+    ck_assert_uint_eq(mmu->table_epoch, (uint64_t)1 << TABLE_CACHE_EPOCH_SHIFT);
+    for (unsigned i = 0; i < TABLE_CACHE_SIZE; i++)
+        ck_assert_uint_eq(mmu->table_cache[i].tag, 0);
+}
+END_TEST
+
 /* The audit must see an entry that grants more than the tables. */
 START_TEST(audit_sees_stale_entries)
 {
@@ -348,6 +395,7 @@ int main(void)
     tcase_add_test(tcase, fault_drops_page);
     tcase_add_test(tcase, paging_registers);
     tcase_add_test(tcase, pcid);
+    tcase_add_test(tcase, table_cache);
     tcase_add_test(tcase, audit_sees_stale_entries);
     tcase_add_test(tcase, random_guest);
     suite_add_tcase(suite, tcase);
