@@ -1,0 +1,369 @@
+/*
+ * Saving and restoring x87, SSE and AVX state for the guest.
+ *
+ * The state is in the host's own registers; the host's FXSAVE/XSAVE/FNSAVE writes it to an aligned buffer, which is then laid out in guest
+ * memory as the guest's mode asks.  Instruction and data pointers would be addresses of translated code: they read as
+ * zero.  All guest memory is checked before the host's registers change.  Source: SDM 1 8.1.10 (x87), 10.5 (FXSAVE), 13 (XSAVE).
+ */
+#include "bt/exec.h"
+#include "bt/insn-table.h"
+
+/* Offsets in the FXSAVE and standard XSAVE image. */
+enum { AT_OPCODE = 6, AT_POINTERS = 8, AT_MXCSR = 24, AT_MXCSR_MASK = 28, AT_X87 = 32, AT_XMM = 160, AT_HEADER = 512, AT_AVX = 576 };
+enum { HEADER_BV = AT_HEADER, HEADER_COMP = AT_HEADER + 8, IMAGE_SIZE = 832 };
+enum { COMP_X87 = 1, COMP_SSE = 2, COMP_AVX = 4, COMP_ALL = 7 };
+
+typedef struct Image {
+    uint8_t bytes[X86_XSAVE_SIZE] __attribute__((aligned(64)));
+} Image;
+
+/* fpu_borrow: when the guest's state is parked (tests, the dispatcher), brings it into the registers.  Returns whether to park
+ * it again.  Nothing between the two may raise. */
+static bool fpu_borrow(BtCpu *cpu)
+{
+    if (cpu->fpu_live)
+        return false;
+    bt_fpu_unpark(cpu);
+    return true;
+}
+
+static void fpu_return(BtCpu *cpu, bool was_parked)
+{
+    if (was_parked)
+        bt_fpu_park(cpu);
+}
+
+/* image_take: the whole live state as a standard-format image. */
+static void image_take(BtCpu *cpu, Image *out)
+{
+    uint64_t mask = bt_fpu_mask(cpu);
+    bool was_parked = fpu_borrow(cpu);
+    mem_clear(out->bytes + AT_HEADER, 64);
+    __asm__ volatile("xsave64 %0" : "+m"(*out) : "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+    fpu_return(cpu, was_parked);
+    host_store(out->bytes + AT_OPCODE, 2, 0);
+    mem_clear(out->bytes + AT_POINTERS, 16);
+}
+
+/* image_put: loads the components @which from @image. */
+static void image_put(BtCpu *cpu, const Image *image, uint64_t which)
+{
+    bool was_parked = fpu_borrow(cpu);
+    which &= bt_fpu_mask(cpu);
+    __asm__ volatile("xrstor64 %0" : : "m"(*image), "a"((uint32_t)which), "d"(0) : "memory");
+    fpu_return(cpu, was_parked);
+}
+
+static uint32_t mxcsr_allowed(const Image *image)
+{
+    uint32_t mask = (uint32_t)host_load(image->bytes + AT_MXCSR_MASK, 4);
+    return mask ? mask : 0xffbf;
+}
+
+static void check_task_switched(BtCpu *cpu, uint32_t bits)
+{
+    if (cpu->mmu.cr0 & bits)
+        bt_raise(cpu, X86_EXC_NM);
+}
+
+void ex_fpu_check(BtCpu *cpu, const Insn *insn)
+{
+    uint32_t attr = insn->row ? insn->row->attr : A_X87;
+    uint64_t cr0 = cpu->mmu.cr0;
+    bool is_vex = insn->encoding != ENC_LEGACY;
+    bool is_sse = attr & (A_SSE | A_AVX);
+    if (is_sse && is_vex) {
+        if (!(cpu->mmu.cr4 & X86_CR4_OSXSAVE) || (cpu->xcr0 & 6) != 6 || !bt_is_protected(cpu))
+            bt_raise(cpu, X86_EXC_UD);
+        check_task_switched(cpu, X86_CR0_TS);
+    } else if (is_sse) {
+        if (cr0 & X86_CR0_EM || !(cpu->mmu.cr4 & X86_CR4_OSFXSR))
+            bt_raise(cpu, X86_EXC_UD);
+        check_task_switched(cpu, X86_CR0_TS);
+    } else if (attr & A_MMX) {
+        if (cr0 & X86_CR0_EM)
+            bt_raise(cpu, X86_EXC_UD);
+        check_task_switched(cpu, X86_CR0_TS);
+    } else if (attr & A_X87) {
+        check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
+    }
+}
+
+/* XMM registers that exist in the guest's mode: 8 outside 64-bit code. */
+static unsigned xmm_count(const BtCpu *cpu) { return bt_code64(cpu) ? 16 : 8; }
+
+void ex_fxsave(BtCpu *cpu, const Insn *insn)
+{
+    Image image;
+    check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
+    Gva gva = bt_operand(cpu, insn, 512, MMU_WRITE);
+    if (gva & 15)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    bt_probe(cpu, gva, AT_XMM + 16 * 16, MMU_WRITE, bt_mmu_index(cpu));
+    bool was_parked = fpu_borrow(cpu);
+    __asm__ volatile("fxsave64 %0" : "=m"(image) : : "memory");
+    fpu_return(cpu, was_parked);
+    host_store(image.bytes + AT_OPCODE, 2, 0);
+    mem_clear(image.bytes + AT_POINTERS, 16);
+    bt_write_block(cpu, gva, image.bytes, AT_XMM + 16 * xmm_count(cpu));
+}
+
+void ex_fxrstor(BtCpu *cpu, const Insn *insn)
+{
+    Image image;
+    check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
+    Gva gva = bt_operand(cpu, insn, 512, MMU_READ);
+    if (gva & 15)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    image_take(cpu, &image);
+    uint32_t allowed = mxcsr_allowed(&image);
+    bt_read_block(cpu, gva, image.bytes, AT_XMM + 16 * xmm_count(cpu));
+    if (host_load(image.bytes + AT_MXCSR, 4) & ~(uint64_t)allowed)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    mem_clear(image.bytes + AT_POINTERS, 16);
+    bool was_parked = fpu_borrow(cpu);
+    __asm__ volatile("fxrstor64 %0" : : "m"(image) : "memory");
+    fpu_return(cpu, was_parked);
+}
+
+/* What XSAVE and XRSTOR check first; returns the requested components and the operand. */
+static uint64_t xsave_begin(BtCpu *cpu, const Insn *insn, MmuAccess access, Gva *out_gva)
+{
+    if (!(cpu->mmu.cr4 & X86_CR4_OSXSAVE))
+        bt_raise(cpu, X86_EXC_UD);
+    check_task_switched(cpu, X86_CR0_TS);
+    Gva gva = bt_operand(cpu, insn, AT_HEADER + 64, access);
+    if (gva & 63)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    *out_gva = gva;
+    uint64_t requested = cpu->gpr[X86_RDX] << 32 | (uint32_t)cpu->gpr[X86_RAX];
+    return requested & cpu->xcr0 & COMP_ALL;
+}
+
+/* Writes the components @which of @image; @mxcsr with its mask where asked. */
+static void write_components(BtCpu *cpu, Gva gva, const Image *image, uint64_t which, bool with_mxcsr)
+{
+    unsigned nxmm = xmm_count(cpu);
+    if (which & COMP_X87) {
+        bt_write_block(cpu, gva, image->bytes, AT_MXCSR);
+        bt_write_block(cpu, gva + AT_X87, image->bytes + AT_X87, 128);
+    }
+    if (with_mxcsr)
+        bt_write_block(cpu, gva + AT_MXCSR, image->bytes + AT_MXCSR, 8);
+    if (which & COMP_SSE)
+        bt_write_block(cpu, gva + AT_XMM, image->bytes + AT_XMM, 16 * nxmm);
+    if (which & COMP_AVX)
+        bt_write_block(cpu, gva + AT_AVX, image->bytes + AT_AVX, 16 * nxmm);
+}
+
+/* XSAVE writes every requested component, XSAVEOPT those not in their initial state. */
+static void xsave_standard(BtCpu *cpu, const Insn *insn, bool only_in_use)
+{
+    Image image;
+    Gva gva;
+    uint64_t requested = xsave_begin(cpu, insn, MMU_WRITE, &gva);
+    bt_probe(cpu, gva, requested & COMP_AVX ? IMAGE_SIZE : AT_AVX, MMU_WRITE, bt_mmu_index(cpu));
+    uint64_t old_bv = bt_load(cpu, gva + HEADER_BV, 8);
+    image_take(cpu, &image);
+    uint64_t in_use = host_load(image.bytes + HEADER_BV, 8) & requested;
+    if (!only_in_use && requested & ~in_use) {
+        /* The host may leave out what is initial; the guest is promised the bytes. */
+        if (requested & ~in_use & COMP_X87) {
+            mem_clear(image.bytes, AT_MXCSR);
+            host_store(image.bytes, 2, 0x37f);
+            mem_clear(image.bytes + AT_X87, 128);
+        }
+        if (requested & ~in_use & COMP_SSE)
+            mem_clear(image.bytes + AT_XMM, 256);
+        if (requested & ~in_use & COMP_AVX)
+            mem_clear(image.bytes + AT_AVX, 256);
+    }
+    write_components(cpu, gva, &image, only_in_use ? in_use : requested, requested & (COMP_SSE | COMP_AVX));
+    bt_store(cpu, gva + HEADER_BV, 8, (old_bv & ~requested) | in_use);
+}
+
+void ex_xsave(BtCpu *cpu, const Insn *insn) { xsave_standard(cpu, insn, false); }
+
+/* Bit @bit of CPUID 0xd/1 EAX: 0 XSAVEOPT, 1 XSAVEC. */
+static void check_xsave_feature(BtCpu *cpu, unsigned bit)
+{
+    const CpuidModel *model = cpu->cpuid;
+    for (unsigned i = 0; model && i < model->nleaves; i++)
+        if (model->leaf[i].leaf == 0xd && model->leaf[i].subleaf == 1 && !(model->leaf[i].eax >> bit & 1))
+            bt_raise(cpu, X86_EXC_UD);
+}
+
+void ex_xsaveopt(BtCpu *cpu, const Insn *insn)
+{
+    check_xsave_feature(cpu, 0);
+    xsave_standard(cpu, insn, true);
+}
+
+/* Compacted: AVX, the only component after the legacy area, still comes right behind the header. */
+void ex_xsavec(BtCpu *cpu, const Insn *insn)
+{
+    Image image;
+    Gva gva;
+    check_xsave_feature(cpu, 1);
+    uint64_t requested = xsave_begin(cpu, insn, MMU_WRITE, &gva);
+    bt_probe(cpu, gva, requested & COMP_AVX ? IMAGE_SIZE : AT_AVX, MMU_WRITE, bt_mmu_index(cpu));
+    image_take(cpu, &image);
+    uint64_t in_use = host_load(image.bytes + HEADER_BV, 8) & requested;
+    if (requested & COMP_SSE && host_load(image.bytes + AT_MXCSR, 4) != 0x1f80)
+        in_use |= COMP_SSE;
+    write_components(cpu, gva, &image, in_use, in_use & COMP_SSE);
+    bt_store(cpu, gva + HEADER_BV, 8, in_use);
+    bt_store(cpu, gva + HEADER_COMP, 8, requested | (uint64_t)1 << 63);
+}
+
+void ex_xrstor(BtCpu *cpu, const Insn *insn)
+{
+    Image image, memory;
+    Gva gva;
+    uint64_t requested = xsave_begin(cpu, insn, MMU_READ, &gva);
+    bt_read_block(cpu, gva, memory.bytes, AT_HEADER + 64);
+    uint64_t bv = host_load(memory.bytes + HEADER_BV, 8), comp = host_load(memory.bytes + HEADER_COMP, 8);
+    bool is_compact = comp >> 63;
+    uint64_t format = is_compact ? comp & ~((uint64_t)1 << 63) : cpu->xcr0;
+    uint64_t reserved = is_compact ? 0 : comp | host_load(memory.bytes + HEADER_BV + 16, 8);
+    if (is_compact)
+        for (unsigned i = 16; i < 64; i += 8)
+            reserved |= host_load(memory.bytes + AT_HEADER + i, 8);
+    if (reserved || format & ~cpu->xcr0 || bv & ~format)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    if (requested & bv & COMP_AVX)
+        bt_read_block(cpu, gva + AT_AVX, memory.bytes + AT_AVX, 16 * xmm_count(cpu));
+
+    unsigned xmm_bytes = 16 * xmm_count(cpu);
+    uint64_t initial = requested & ~bv, loaded = requested & bv;
+    image_take(cpu, &image);
+    uint64_t image_bv = host_load(image.bytes + HEADER_BV, 8);
+    bool from_memory = is_compact ? loaded & COMP_SSE : requested & (COMP_SSE | COMP_AVX);
+    if (from_memory) {
+        uint64_t mxcsr = host_load(memory.bytes + AT_MXCSR, 4);
+        if (mxcsr & ~(uint64_t)mxcsr_allowed(&image))
+            bt_raise_code(cpu, X86_EXC_GP, 0);
+        host_store(image.bytes + AT_MXCSR, 4, mxcsr);
+    } else if (initial & COMP_SSE) {
+        host_store(image.bytes + AT_MXCSR, 4, 0x1f80);
+    }
+    if (loaded & COMP_X87) {
+        mem_copy(image.bytes, memory.bytes, AT_POINTERS);
+        mem_copy(image.bytes + AT_X87, memory.bytes + AT_X87, 128);
+    }
+    if (requested & COMP_SSE && !(image_bv & COMP_SSE))
+        mem_clear(image.bytes + AT_XMM, 256);
+    if (requested & COMP_AVX && !(image_bv & COMP_AVX))
+        mem_clear(image.bytes + AT_AVX, 256);
+    if (loaded & COMP_SSE)
+        mem_copy(image.bytes + AT_XMM, memory.bytes + AT_XMM, xmm_bytes);
+    else if (initial & COMP_SSE)
+        mem_clear(image.bytes + AT_XMM, xmm_bytes);
+    if (loaded & COMP_AVX)
+        mem_copy(image.bytes + AT_AVX, memory.bytes + AT_AVX, xmm_bytes);
+    else if (initial & COMP_AVX)
+        mem_clear(image.bytes + AT_AVX, xmm_bytes);
+    /* Registers 8–15 survive outside 64-bit code, so those components are always loaded as data there. */
+    image_bv |= loaded | (bt_code64(cpu) ? 0 : initial & (COMP_SSE | COMP_AVX));
+    image_bv &= ~(initial & (bt_code64(cpu) ? COMP_ALL : COMP_X87));
+    host_store(image.bytes + HEADER_BV, 8, image_bv);
+    image_put(cpu, &image, requested);
+}
+
+/* An unmasked x87 exception waits: FLDENV and FRSTOR report it first. */
+static void check_x87_pending(BtCpu *cpu)
+{
+    uint16_t status;
+    bool was_parked = fpu_borrow(cpu);
+    __asm__ volatile("fnstsw %0" : "=m"(status));
+    fpu_return(cpu, was_parked);
+    if (status & 0x80)
+        bt_raise(cpu, X86_EXC_MF);
+}
+
+/* The environment: seven items; the host writes the 32-bit protected-mode form (SDM 1 figure 8-9). */
+enum { ENV_SIZE = 28, ENV_SIZE_16 = 14, REGS_SIZE = 80 };
+
+static unsigned env_size(const Insn *insn) { return insn->opsize == 2 ? ENV_SIZE_16 : ENV_SIZE; }
+
+/* 32-bit form → the guest's, in place, with the pointers cleared. */
+static void env_narrow(uint8_t *env, unsigned size)
+{
+    mem_clear(env + 12, 16);
+    if (size == ENV_SIZE_16) {
+        uint64_t control = host_load(env, 2), status = host_load(env + 4, 2), tag = host_load(env + 8, 2);
+        mem_clear(env, ENV_SIZE);
+        host_store(env, 2, control);
+        host_store(env + 2, 2, status);
+        host_store(env + 4, 2, tag);
+    }
+}
+
+static void env_widen(uint8_t *env, unsigned size)
+{
+    if (size == ENV_SIZE_16) {
+        uint64_t control = host_load(env, 2), status = host_load(env + 2, 2), tag = host_load(env + 4, 2);
+        mem_clear(env, ENV_SIZE);
+        host_store(env, 2, control);
+        host_store(env + 4, 2, status);
+        host_store(env + 8, 2, tag);
+    }
+    mem_clear(env + 12, 16);
+}
+
+void ex_fnstenv(BtCpu *cpu, const Insn *insn)
+{
+    uint8_t env[ENV_SIZE];
+    unsigned size = env_size(insn);
+    check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
+    Gva gva = bt_operand(cpu, insn, size, MMU_WRITE);
+    bt_probe(cpu, gva, size, MMU_WRITE, bt_mmu_index(cpu));
+    bool was_parked = fpu_borrow(cpu);
+    __asm__ volatile("fnstenv %0" : "=m"(env) : : "memory");
+    fpu_return(cpu, was_parked);
+    env_narrow(env, size);
+    bt_write_block(cpu, gva, env, size);
+}
+
+void ex_fldenv(BtCpu *cpu, const Insn *insn)
+{
+    uint8_t env[ENV_SIZE];
+    unsigned size = env_size(insn);
+    check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
+    check_x87_pending(cpu);
+    bt_read_block(cpu, bt_operand(cpu, insn, size, MMU_READ), env, size);
+    env_widen(env, size);
+    bool was_parked = fpu_borrow(cpu);
+    __asm__ volatile("fldenv %0" : : "m"(env) : "memory");
+    fpu_return(cpu, was_parked);
+}
+
+void ex_fnsave(BtCpu *cpu, const Insn *insn)
+{
+    uint8_t area[ENV_SIZE + REGS_SIZE];
+    unsigned size = env_size(insn);
+    check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
+    Gva gva = bt_operand(cpu, insn, size + REGS_SIZE, MMU_WRITE);
+    bt_probe(cpu, gva, size + REGS_SIZE, MMU_WRITE, bt_mmu_index(cpu));
+    bool was_parked = fpu_borrow(cpu);
+    __asm__ volatile("fnsave %0" : "=m"(area) : : "memory");
+    fpu_return(cpu, was_parked);
+    env_narrow(area, size);
+    bt_write_block(cpu, gva + size, area + ENV_SIZE, REGS_SIZE);
+    bt_write_block(cpu, gva, area, size);
+}
+
+void ex_frstor(BtCpu *cpu, const Insn *insn)
+{
+    uint8_t area[ENV_SIZE + REGS_SIZE];
+    unsigned size = env_size(insn);
+    check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
+    check_x87_pending(cpu);
+    Gva gva = bt_operand(cpu, insn, size + REGS_SIZE, MMU_READ);
+    bt_read_block(cpu, gva, area, size);
+    bt_read_block(cpu, gva + size, area + ENV_SIZE, REGS_SIZE);
+    env_widen(area, size);
+    bool was_parked = fpu_borrow(cpu);
+    __asm__ volatile("frstor %0" : : "m"(area) : "memory");
+    fpu_return(cpu, was_parked);
+}

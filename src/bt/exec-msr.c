@@ -1,0 +1,355 @@
+/* MSRs, time stamp, CPUID, fast system calls.  Source: SDM 4 (MSRs), 2B (SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS, RDMSR). */
+#include "bt/exec-seg.h"
+#include "bt/insn-table.h"
+
+static bool is_pat_valid(uint64_t value)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned type = value >> (8 * i) & 0xff;
+        if (type > 7 || type == 2 || type == 3)
+            return false;
+    }
+    return true;
+}
+
+/* MSRs that kernels touch unasked and that hold nothing here: reads give zero, writes vanish. */
+static bool is_ignored_msr(uint32_t msr)
+{
+    switch (msr) {
+    case 0x17:       /* IA32_PLATFORM_ID */
+    case 0x8b:       /* IA32_BIOS_SIGN_ID */
+    case X86_MSR_MTRRCAP:
+    case X86_MSR_MCG_CAP:
+    case X86_MSR_MCG_STATUS:
+    case 0xc0010010: /* SYSCFG */
+    case 0xc0010015: /* HWCR */
+    case 0xc001001f: /* NB_CFG */
+    case 0xc0010112: /* SMM base and mask */
+    case 0xc0010113:
+    case 0xc0010140: /* OS visible work-around */
+    case 0xc0010141:
+    case 0xc0011020: /* LS_CFG */
+    case 0xc0011021: /* IC_CFG */
+    case 0xc0011022: /* DC_CFG */
+    case 0xc0011029: /* DE_CFG */
+        return true;
+    default:
+        return (msr >= 0x200 && msr <= 0x20f) || msr == 0x250 || msr == 0x258 || msr == 0x259 || (msr >= 0x268 && msr <= 0x26f);
+    }
+}
+
+static bool is_apic_msr(uint32_t msr)
+{
+    return msr == X86_MSR_APIC_BASE || msr == X86_MSR_TSC_DEADLINE || (msr >= X86_MSR_X2APIC_FIRST && msr <= X86_MSR_X2APIC_LAST);
+}
+
+/* The field that holds a plain MSR, or NULL. */
+static uint64_t *msr_field(BtCpu *cpu, uint32_t msr)
+{
+    switch (msr) {
+#define MSR_CASE(name, number) \
+    case number: return &cpu->name;
+        X86_MSR_ROWS(MSR_CASE)
+#undef MSR_CASE
+    case X86_MSR_FS_BASE: return &cpu->seg[X86_FS].base;
+    case X86_MSR_GS_BASE: return &cpu->seg[X86_GS].base;
+    case X86_MSR_TSC_ADJUST: return &cpu->tsc_adjust;
+    default: return NULL;
+    }
+}
+
+void ex_rdmsr(BtCpu *cpu, const Insn *insn)
+{
+    uint32_t msr = (uint32_t)cpu->gpr[X86_RCX];
+    uint64_t value = 0;
+    const uint64_t *field = msr_field(cpu, msr);
+    if (field) {
+        value = *field;
+    } else if (msr == X86_MSR_EFER) {
+        value = cpu->mmu.efer;
+    } else if (msr == X86_MSR_TSC) {
+        value = bt_guest_tsc(cpu);
+    } else if (is_apic_msr(msr)) {
+        if (!bt_host_call(cpu, host_apic_msr_read, msr, (uint64_t)(uintptr_t)&value, 0))
+            bt_raise_code(cpu, X86_EXC_GP, 0);
+    } else if (!is_ignored_msr(msr)) {
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    }
+    cpu->gpr[X86_RAX] = (uint32_t)value;
+    cpu->gpr[X86_RDX] = value >> 32;
+}
+
+static void write_efer(BtCpu *cpu, uint64_t value)
+{
+    uint64_t old = cpu->mmu.efer;
+    uint64_t allowed = X86_EFER_SCE | X86_EFER_LMA;
+    if (bt_cpuid_has(cpu, 0x80000001, 3, 29))
+        allowed |= X86_EFER_LME;
+    if (bt_cpuid_has(cpu, 0x80000001, 3, 20))
+        allowed |= X86_EFER_NXE;
+    if (value & ~allowed || ((value ^ old) & X86_EFER_LME && cpu->mmu.cr0 & X86_CR0_PG))
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    value = (value & ~(uint64_t)X86_EFER_LMA) | (old & X86_EFER_LMA);
+    mmu_set_paging(&cpu->mmu, cpu->mmu.cr0, cpu->mmu.cr4, value);
+    cpu->mode_dirty = true;
+}
+
+static void write_tsc(BtCpu *cpu, uint64_t delta)
+{
+    cpu->tsc_offset += (int64_t)delta;
+    cpu->tsc_adjust += delta;
+}
+
+void ex_wrmsr(BtCpu *cpu, const Insn *insn)
+{
+    uint32_t msr = (uint32_t)cpu->gpr[X86_RCX];
+    uint64_t value = cpu->gpr[X86_RDX] << 32 | (uint32_t)cpu->gpr[X86_RAX];
+    bool is_fine = true;
+    switch (msr) {
+    case X86_MSR_FS_BASE:
+    case X86_MSR_GS_BASE:
+    case X86_MSR_KERNEL_GS_BASE:
+    case X86_MSR_LSTAR:
+    case X86_MSR_CSTAR:
+    case X86_MSR_SYSENTER_ESP:
+    case X86_MSR_SYSENTER_EIP: is_fine = gva_is_canonical(value); break;
+    case X86_MSR_SFMASK: value = (uint32_t)value; break;
+    case X86_MSR_TSC_AUX: is_fine = value >> 32 == 0; break;
+    case X86_MSR_PAT: is_fine = is_pat_valid(value); break;
+    case X86_MSR_EFER: write_efer(cpu, value); return;
+    case X86_MSR_TSC: write_tsc(cpu, value - bt_guest_tsc(cpu)); return;
+    case X86_MSR_TSC_ADJUST: write_tsc(cpu, value - cpu->tsc_adjust); return;
+    default: break;
+    }
+    if (is_fine && is_apic_msr(msr)) {
+        is_fine = bt_host_call(cpu, host_apic_msr_write, msr, value, 0);
+    } else if (is_fine) {
+        uint64_t *field = msr_field(cpu, msr);
+        if (field)
+            *field = value;
+        else
+            is_fine = is_ignored_msr(msr);
+    }
+    if (!is_fine)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+}
+
+static void check_tsd(BtCpu *cpu)
+{
+    if (cpu->mmu.cr4 & X86_CR4_TSD && cpu->cpl != 0)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+}
+
+void ex_rdtsc(BtCpu *cpu, const Insn *insn)
+{
+    check_tsd(cpu);
+    uint64_t tsc = bt_guest_tsc(cpu);
+    cpu->gpr[X86_RAX] = (uint32_t)tsc;
+    cpu->gpr[X86_RDX] = tsc >> 32;
+}
+
+void ex_rdtscp(BtCpu *cpu, const Insn *insn)
+{
+    if (!bt_cpuid_has(cpu, 0x80000001, 3, 27))
+        bt_raise(cpu, X86_EXC_UD);
+    ex_rdtsc(cpu, insn);
+    cpu->gpr[X86_RCX] = (uint32_t)cpu->tsc_aux;
+}
+
+void ex_rdpid(BtCpu *cpu, const Insn *insn)
+{
+    if (!bt_cpuid_has(cpu, 7, 2, 22))
+        bt_raise(cpu, X86_EXC_UD);
+    bt_set_reg(cpu, insn->rm, insn->code_size == 8 ? 8 : 4, (uint32_t)cpu->tsc_aux);
+}
+
+/* No performance counters exist: every index is out of range. */
+void ex_rdpmc(BtCpu *cpu, const Insn *insn) { bt_raise_code(cpu, X86_EXC_GP, 0); }
+
+void ex_cpuid(BtCpu *cpu, const Insn *insn)
+{
+    uint32_t leaf = (uint32_t)cpu->gpr[X86_RAX], subleaf = (uint32_t)cpu->gpr[X86_RCX];
+    uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+    const CpuidModel *model = cpu->cpuid;
+    for (unsigned i = 0; model && i < model->nleaves; i++) {
+        const CpuidLeaf *l = &model->leaf[i];
+        if (l->leaf != leaf || (l->subleaf_significant && l->subleaf != subleaf))
+            continue;
+        eax = l->eax;
+        ebx = l->ebx;
+        ecx = l->ecx;
+        edx = l->edx;
+        break;
+    }
+    switch (leaf) {
+    case 1:
+        ebx |= (uint32_t)cpu->index << 24;
+        ecx = (ecx & ~(1u << 27)) | (cpu->mmu.cr4 & X86_CR4_OSXSAVE ? 1u << 27 : 0);
+        break;
+    case 0xb:
+    case 0x1f:
+        ecx |= subleaf & 0xff;
+        edx = cpu->index;
+        break;
+    case 0xd:
+        /* Size of the area for the components enabled in XCR0; AVX is the only one beyond the legacy area (SDM 1 13.2). */
+        if (subleaf <= 1)
+            ebx = cpu->xcr0 & 4 ? 832 : 576;
+        break;
+    case 0x8000001e:
+        if (model && eax | ebx | ecx)
+            eax = cpu->index;
+        break;
+    default: break;
+    }
+    cpu->gpr[X86_RAX] = eax;
+    cpu->gpr[X86_RBX] = ebx;
+    cpu->gpr[X86_RCX] = ecx;
+    cpu->gpr[X86_RDX] = edx;
+}
+
+/* Flat segments as the fast system calls set them. */
+static void set_flat(BtCpu *cpu, unsigned code, unsigned stack, unsigned cpl, bool is_64)
+{
+    uint32_t dpl = cpl << X86_SEG_DPL_SHIFT;
+    cpu->seg[X86_CS] = (X86Segment){.selector = (uint16_t)code, .limit = 0xffffffff,
+                                    .attr = 0x809b | dpl | (is_64 ? X86_SEG_L : X86_SEG_DB)};
+    cpu->seg[X86_SS] = (X86Segment){.selector = (uint16_t)stack, .limit = 0xffffffff, .attr = 0xc093 | dpl};
+    cpu->cpl = (uint8_t)cpl;
+    cpu->mode_dirty = true;
+}
+
+void ex_syscall(BtCpu *cpu, const Insn *insn)
+{
+    if (!(cpu->mmu.efer & X86_EFER_SCE) || !bt_is_protected(cpu))
+        bt_raise(cpu, X86_EXC_UD);
+    unsigned code = cpu->star >> 32 & 0xfffc;
+    uint32_t flags = bt_flags(cpu) & ~X86_FLAG_RF;
+    bool was_64 = bt_code64(cpu);
+    cpu->gpr[X86_RCX] = cpu->next_rip;
+    if (bt_long_mode(cpu)) {
+        cpu->gpr[X86_R11] = flags;
+        set_flat(cpu, code, code + 8, 0, true);
+        bt_set_flags(cpu, flags & ~(uint32_t)cpu->sfmask);
+        cpu->next_rip = was_64 ? cpu->lstar : cpu->cstar;
+    } else { /* AMD APM 3: legacy mode */
+        set_flat(cpu, code, code + 8, 0, false);
+        bt_set_flags(cpu, flags & ~(X86_FLAG_IF | X86_FLAG_VM));
+        cpu->next_rip = (uint32_t)cpu->star;
+    }
+}
+
+void ex_sysret(BtCpu *cpu, const Insn *insn)
+{
+    if (!(cpu->mmu.efer & X86_EFER_SCE))
+        bt_raise(cpu, X86_EXC_UD);
+    bt_require_cpl0(cpu);
+    unsigned code = cpu->star >> 48 & 0xfffc;
+    uint32_t flags = (uint32_t)cpu->gpr[X86_R11];
+    bool to_64 = insn->opsize == 8;
+    uint64_t target = to_64 ? cpu->gpr[X86_RCX] : (uint32_t)cpu->gpr[X86_RCX];
+    if (!gva_is_canonical(target))
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    if (!bt_long_mode(cpu))
+        flags = bt_flags(cpu) | X86_FLAG_IF;
+    set_flat(cpu, (to_64 ? code + 16 : code) | 3, (code + 8) | 3, 3, to_64);
+    bt_set_flags(cpu, flags & (X86_FLAGS_STATUS | X86_FLAG_TF | X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_IOPL | X86_FLAG_NT | X86_FLAG_AC |
+                               X86_FLAG_VIF | X86_FLAG_VIP | X86_FLAG_ID));
+    cpu->next_rip = target;
+}
+
+void ex_sysenter(BtCpu *cpu, const Insn *insn)
+{
+    unsigned code = cpu->sysenter_cs & 0xfffc;
+    if (!code)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    bool is_long = bt_long_mode(cpu);
+    set_flat(cpu, code, code + 8, 0, is_long);
+    bt_set_flags(cpu, bt_flags(cpu) & ~(X86_FLAG_VM | X86_FLAG_IF | X86_FLAG_RF));
+    cpu->gpr[X86_RSP] = is_long ? cpu->sysenter_esp : (uint32_t)cpu->sysenter_esp;
+    cpu->next_rip = is_long ? cpu->sysenter_eip : (uint32_t)cpu->sysenter_eip;
+}
+
+void ex_sysexit(BtCpu *cpu, const Insn *insn)
+{
+    unsigned code = cpu->sysenter_cs & 0xfffc;
+    bool to_64 = insn->opsize == 8;
+    if (!code)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    uint64_t rsp = to_64 ? cpu->gpr[X86_RCX] : (uint32_t)cpu->gpr[X86_RCX];
+    uint64_t rip = to_64 ? cpu->gpr[X86_RDX] : (uint32_t)cpu->gpr[X86_RDX];
+    if (!gva_is_canonical(rsp) || !gva_is_canonical(rip))
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    code = to_64 ? code + 32 : code + 16;
+    set_flat(cpu, code | 3, (code + 8) | 3, 3, to_64);
+    cpu->gpr[X86_RSP] = rsp;
+    cpu->next_rip = rip;
+}
+
+void ex_swapgs(BtCpu *cpu, const Insn *insn)
+{
+    bt_require_cpl0(cpu);
+    uint64_t base = cpu->seg[X86_GS].base;
+    cpu->seg[X86_GS].base = cpu->kernel_gs_base;
+    cpu->kernel_gs_base = base;
+}
+
+static void check_fsgsbase(BtCpu *cpu)
+{
+    if (!(cpu->mmu.cr4 & X86_CR4_FSGSBASE))
+        bt_raise(cpu, X86_EXC_UD);
+}
+
+/* F3 0F AE /0 RDFSBASE, /1 RDGSBASE, /2 WRFSBASE, /3 WRGSBASE. */
+void ex_rdbase(BtCpu *cpu, const Insn *insn)
+{
+    check_fsgsbase(cpu);
+    bt_set_reg(cpu, insn->rm, insn->w ? 8 : 4, cpu->seg[insn->reg & 1 ? X86_GS : X86_FS].base);
+}
+
+void ex_wrbase(BtCpu *cpu, const Insn *insn)
+{
+    check_fsgsbase(cpu);
+    uint64_t base = bt_get_reg(cpu, insn->rm, insn->w ? 8 : 4);
+    if (!gva_is_canonical(base))
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    cpu->seg[insn->reg & 1 ? X86_GS : X86_FS].base = base;
+}
+
+/* CPUID 0xd/1 EAX bit 2. */
+static bool has_xgetbv1(const BtCpu *cpu)
+{
+    for (unsigned i = 0; cpu->cpuid && i < cpu->cpuid->nleaves; i++)
+        if (cpu->cpuid->leaf[i].leaf == 0xd && cpu->cpuid->leaf[i].subleaf == 1)
+            return cpu->cpuid->leaf[i].eax & 4;
+    return false;
+}
+
+void ex_xgetbv(BtCpu *cpu, const Insn *insn)
+{
+    uint32_t index = (uint32_t)cpu->gpr[X86_RCX];
+    uint64_t value = cpu->xcr0;
+    if (!(cpu->mmu.cr4 & X86_CR4_OSXSAVE))
+        bt_raise(cpu, X86_EXC_UD);
+    if (index == 1 && has_xgetbv1(cpu)) {
+        /* XINUSE: what is not in its initial state.  Saying "all in use" is always allowed (SDM 1 13.6). */
+        value = cpu->xcr0;
+    } else if (index != 0) {
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    }
+    cpu->gpr[X86_RAX] = (uint32_t)value;
+    cpu->gpr[X86_RDX] = value >> 32;
+}
+
+void ex_xsetbv(BtCpu *cpu, const Insn *insn)
+{
+    uint64_t value = cpu->gpr[X86_RDX] << 32 | (uint32_t)cpu->gpr[X86_RAX];
+    if (!(cpu->mmu.cr4 & X86_CR4_OSXSAVE))
+        bt_raise(cpu, X86_EXC_UD);
+    bt_require_cpl0(cpu);
+    uint64_t supported = cpu->cpuid ? cpu->cpuid->xcr0_mask : 3;
+    if ((uint32_t)cpu->gpr[X86_RCX] != 0 || value & ~supported || !(value & 1) || (value & 6) == 4)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    cpu->xcr0 = value;
+    cpu->mode_dirty = true;
+}
