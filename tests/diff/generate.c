@@ -1,0 +1,500 @@
+/* Random cases: instructions from rows of the table, with registers set so that memory operands point into the window. */
+#include "oracle.h"
+
+#include <string.h>
+
+#include "bt/decode.h"
+
+uint64_t rng_next(Rng *rng)
+{
+    rng->s += 0x9e3779b97f4a7c15u;
+    uint64_t z = rng->s;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static bool chance(Rng *rng, unsigned percent) { return rng_below(rng, 100) < percent; }
+
+/* ---- values ----------------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t float_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+static uint64_t double_bits(double d) { uint64_t u; memcpy(&u, &d, 8); return u; }
+
+static uint64_t interesting(Rng *rng)
+{
+    static const uint64_t edge[] = {
+        0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x7fffffffffffffff,
+        0x8000000000000000, 0xffffffffffffffff, 0xffffffff80000000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0x00000001,
+        0x7ff0000000000000, 0xfff8000000000000, 0x7ff0000000000001, 0x0000000000000001, 0x3ff0000000000000, 0x3f8000003f800000,
+    };
+    uint64_t v = rng_next(rng);
+    switch (rng_below(rng, 8)) {
+    case 0: return edge[rng_below(rng, sizeof edge / sizeof edge[0])];
+    case 1: return v & 0xff;
+    case 2: return v & 0xffff;
+    case 3: return (uint32_t)v;
+    case 4: return double_bits((double)(int64_t)v / (double)(1ll << rng_below(rng, 60)));
+    case 5: return float_bits((float)(int32_t)v / 256.0f) | (uint64_t)float_bits((float)(v >> 40)) << 32;
+    case 6: return (uint64_t)-(int64_t)(v & 0xffff);
+    default: return v;
+    }
+}
+
+void generate_template(Rng *rng, uint8_t *window)
+{
+    for (unsigned i = 0; i < WINDOW_SIZE; i += 8) {
+        uint64_t v = chance(rng, 10) ? CODE + rng_below(rng, CODE_CASES) : interesting(rng);
+        memcpy(window + i, &v, 8);
+    }
+}
+
+static void random_st(Rng *rng, uint8_t *out)
+{
+    uint64_t mantissa = rng_next(rng) | 1ull << 63;
+    uint16_t exponent = (uint16_t)(0x3fff - 70 + (int)rng_below(rng, 140));
+    switch (rng_below(rng, 12)) {
+    case 0: mantissa = 0, exponent = 0; break;
+    case 1: mantissa = 1ull << 63, exponent = 0x7fff; break;
+    case 2: mantissa = 3ull << 62, exponent = 0x7fff; break;
+    case 3: mantissa = rng_next(rng), exponent = 0x7fff; break;
+    case 4: mantissa = rng_next(rng) >> 1, exponent = 0; break;
+    case 5: mantissa = rng_next(rng) >> 1; break; /* unnormal */
+    case 6: mantissa = 1ull << 63, exponent = (uint16_t)(0x3fff + rng_below(rng, 8)); break;
+    default: break;
+    }
+    exponent |= (uint16_t)(rng_next(rng) & 0x8000);
+    memset(out, 0, 16);
+    memcpy(out, &mantissa, 8);
+    memcpy(out + 8, &exponent, 2);
+}
+
+static void random_vectors(Rng *rng, OracleState *s)
+{
+    memset(s->fx, 0, sizeof s->fx);
+    uint16_t fcw = (uint16_t)(0x7f | rng_below(rng, 4) << 8 | rng_below(rng, 4) << 10);
+    if (chance(rng, 60))
+        fcw = 0x37f;
+    if (chance(rng, 4))
+        fcw &= (uint16_t)~(1u << rng_below(rng, 6));
+    uint16_t fsw = (uint16_t)(rng_below(rng, 8) << 11 | (rng_next(rng) & 0x4700));
+    uint8_t ftw = chance(rng, 50) ? 0xff : (uint8_t)rng_next(rng);
+    memcpy(s->fx, &fcw, 2);
+    memcpy(s->fx + 2, &fsw, 2);
+    s->fx[4] = ftw;
+    uint32_t mxcsr = 0x1f80;
+    if (chance(rng, 40))
+        mxcsr |= rng_below(rng, 4) << 13 | (chance(rng, 30) ? 0x8000u : 0) | (chance(rng, 30) ? 0x40u : 0) | rng_below(rng, 64);
+    if (chance(rng, 4))
+        mxcsr = (mxcsr & ~0x3fu) & ~(0x80u << rng_below(rng, 6));
+    memcpy(s->fx + 24, &mxcsr, 4);
+    for (unsigned i = 0; i < 8; i++)
+        random_st(rng, s->fx + 32 + 16 * i);
+    for (unsigned i = 0; i < 32; i++) {
+        uint64_t v = interesting(rng);
+        memcpy(s->fx + 160 + 8 * i, &v, 8);
+        v = interesting(rng);
+        memcpy(s->ymm_high + 8 * i, &v, 8);
+    }
+}
+
+/* ---- which rows ------------------------------------------------------------------------------------------------------------------- */
+
+static bool name_is(const char *name, const char *const *list)
+{
+    for (; *list; list++)
+        if (strcmp(*list, name) == 0)
+            return true;
+    return false;
+}
+
+const char *generate_skip_reason(const InsnRow *row)
+{
+    static const char *const unstable[] = {"rdrand", "rdseed", "rdtsc", "rdtscp", "cpuid", "rdpmc", "xgetbv", "rdpid", NULL};
+    static const char *const system[] = {"syscall", "sysenter", "int", "int1", "int3", "into", "vmcall", "vmmcall", "sgdt", "sidt", "sldt",
+                                         "str", "smsw", "lar", "lsl", "verr", "verw", "rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase",
+                                         "monitor", "mwait", "iret", "retf", "call far", "jmp far", "callf", "jmpf", "rdpkru", "wrpkru",
+                                         "push", "pop", "mov", "lss", "lfs", "lgs", "xsave", "xsavec", "xsaveopt", "xsaves", "xrstor",
+                                         "xrstors", "fxsave", "fxrstor", "fnsave", "fnstenv", "in", "out", "ins", "outs", NULL};
+    if (row->attr & A_I64)
+        return "not in 64-bit code";
+    if (name_is(row->name, unstable))
+        return "answer depends on time or host";
+    if (row->how == HOW_CALL && name_is(row->name, system))
+        return "the host's kernel would see it";
+    for (unsigned k = 0; k < 4; k++)
+        if (row->operand[k] >> 8 == M_C || row->operand[k] >> 8 == M_D || row->operand[k] >> 8 == M_S)
+            return "system register";
+    if (row->how == HOW_CALL && !(row->attr & (A_VSIB | A_AVX | A_SSE | A_MMX)) &&
+        !(row->operand[0] >> 8 == M_X || row->operand[0] >> 8 == M_Y) && !name_is(row->name, (const char *const[]){"enter", "movs", "stos",
+        "lods", "cmps", "scas", "movsb", "stosb", "lodsb", "cmpsb", "scasb", NULL}))
+        return "C function of the system part";
+    if (row->map == MAP_1B && row->opcode_first == 0xcc)
+        return "ends a case";
+    return NULL;
+}
+
+/* ---- cases ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct Gen {
+    Rng *rng;
+    Case *c;
+    bool used[16], dirty[16]; /* value settled; changed by an instruction of this case */
+    uint64_t rip;             /* of the instruction being made */
+    unsigned attempts;
+} Gen;
+
+static bool has(const InsnRow *row, unsigned method)
+{
+    for (unsigned k = 0; k < 4; k++)
+        if (row->operand[k] >> 8 == method)
+            return true;
+    return false;
+}
+
+static bool row_has_modrm(const InsnRow *row)
+{
+    static const uint8_t methods[] = {M_E, M_G, M_M, M_R, M_V, M_W, M_U, M_P, M_Q, M_N, M_S, M_C, M_D, M_FP, M_ST};
+    if (row->digit >= 0 || row->modrm >= 0 || row->attr & (A_MEM | A_REG))
+        return true;
+    for (unsigned i = 0; i < sizeof methods; i++)
+        if (has(row, methods[i]))
+            return true;
+    return false;
+}
+
+static bool row_can_have_memory(const InsnRow *row)
+{
+    if (row->attr & A_REG || row->modrm >= 0xc0 || has(row, M_R) || has(row, M_U) || has(row, M_N) || has(row, M_ST))
+        return false;
+    return has(row, M_E) || has(row, M_M) || has(row, M_W) || has(row, M_Q) || has(row, M_FP) || row->attr & A_MEM;
+}
+
+/* An address for an operand of @size bytes. */
+static uint64_t choose_target(Rng *rng, unsigned size, bool aligned)
+{
+    unsigned kind = rng_below(rng, 100);
+    unsigned align = size >= 64 ? 64 : size >= 32 ? 32 : size >= 16 ? 16 : size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+    unsigned page = rng_below(rng, 4);
+    if (kind < 60)
+        return WINDOW + page * 4096 + (rng_below(rng, 4096 - 512) & ~(align - 1));
+    if (kind < 76)
+        return WINDOW + page * 4096 + rng_below(rng, 4096 - 512) / (aligned ? align : 1) * (aligned ? align : 1);
+    if (kind < 86 && size > 1)
+        return WINDOW + (rng_below(rng, 3) + 1) * 4096 - 1 - rng_below(rng, size - 1);
+    if (kind < 90)
+        return WINDOW + WINDOW_RO * 4096 + (rng_below(rng, 3072) & ~(align - 1));
+    if (kind < 92 && size > 1)
+        return WINDOW + (chance(rng, 50) ? WINDOW_RO : WINDOW_HOLE) * 4096 - 1 - rng_below(rng, size - 1);
+    if (kind < 95)
+        return WINDOW + WINDOW_HOLE * 4096 + (rng_below(rng, 4000) & ~(align - 1));
+    if (kind < 97)
+        return 0x8000000000000000u ^ (WINDOW + (rng_below(rng, 4096) & ~(align - 1)));
+    return WINDOW + (6 + rng_below(rng, 2)) * 4096 + (rng_below(rng, 3500) & ~(align - 1));
+}
+
+static void set_gpr(Gen *g, unsigned reg, uint64_t value)
+{
+    if (g->used[reg])
+        return;
+    g->c->in.gpr[reg] = value;
+    g->used[reg] = true;
+}
+
+/* Bytes of ModRM, SIB and displacement for an operand at @target.  *rip_disp: where a RIP-relative displacement is to be filled in. */
+static unsigned memory_operand(Gen *g, uint8_t *out, uint8_t *rex, unsigned reg, uint64_t target, bool addr32, bool vsib, int *rip_disp)
+{
+    Rng *rng = g->rng;
+    uint64_t *gpr = g->c->in.gpr;
+    uint64_t mask = addr32 ? 0xffffffff : ~(uint64_t)0;
+    unsigned n = 0, form = rng_below(rng, 100), scale = rng_below(rng, 4);
+    *rip_disp = -1;
+    if (form < 8 && !vsib && target < 0x80000000u) {
+        out[n++] = (uint8_t)((reg & 7) << 3 | 5);
+        *rip_disp = (int)n;
+        memcpy(out + n, &target, 4);
+        return n + 4;
+    }
+    if (form < 14 && !vsib && target < 0x80000000u) {
+        out[n++] = (uint8_t)((reg & 7) << 3 | 4);
+        out[n++] = 0x25;
+        memcpy(out + n, &target, 4);
+        *rex &= (uint8_t)~2;
+        return n + 4;
+    }
+    unsigned base = rng_below(rng, 16);
+    for (unsigned i = 0; i < 8 && g->dirty[base]; i++)
+        base = rng_below(rng, 16);
+    bool has_index = vsib || form < 55;
+    unsigned index = rng_below(rng, 16);
+    for (unsigned i = 0; i < 16 && !vsib && (index == 4 || g->dirty[index] || index == base); i++)
+        index = rng_below(rng, 16);
+    if (!vsib && index == 4)
+        has_index = false;
+    uint64_t indexed = 0;
+    if (has_index && !vsib) {
+        set_gpr(g, index, chance(rng, 20) ? -(uint64_t)rng_below(rng, 64) : rng_below(rng, 200));
+        indexed = gpr[index] << scale;
+    }
+    int32_t disp = chance(rng, 30) ? 0 : chance(rng, 60) ? (int32_t)(int8_t)rng_next(rng) : (int32_t)(rng_next(rng) & 0xffffff) - 0x800000;
+    if (!g->used[base]) {
+        uint64_t value = (target - indexed - (uint64_t)(int64_t)disp) & mask;
+        if (addr32)
+            value |= rng_next(rng) << 32;
+        set_gpr(g, base, value);
+    } else {
+        disp = (int32_t)(target - indexed - gpr[base]); /* wrong when out of reach: then the case faults, on both sides */
+    }
+    unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp >= -128 && disp < 128 ? 1 : 2;
+    *rex &= (uint8_t)~3;
+    *rex |= (uint8_t)(base >> 3);
+    if (has_index || (base & 7) == 4) {
+        out[n++] = (uint8_t)(mod << 6 | (reg & 7) << 3 | 4);
+        out[n++] = (uint8_t)(scale << 6 | (has_index ? index & 7 : 4) << 3 | (base & 7));
+        if (has_index)
+            *rex |= (uint8_t)(index >> 3 << 1);
+    } else {
+        out[n++] = (uint8_t)(mod << 6 | (reg & 7) << 3 | (base & 7));
+    }
+    if (mod == 1) {
+        out[n++] = (uint8_t)disp;
+    } else if (mod == 2) {
+        memcpy(out + n, &disp, 4);
+        n += 4;
+    }
+    return n;
+}
+
+static void random_bytes(Rng *rng, uint8_t *out, unsigned n)
+{
+    uint64_t v = chance(rng, 30) ? interesting(rng) : rng_next(rng);
+    memcpy(out, &v, n);
+}
+
+static unsigned size_bytes(unsigned size, unsigned opsize, bool w)
+{
+    switch (size) {
+    case S_b: return 1;
+    case S_w: return 2;
+    case S_d: return 4;
+    case S_q: return 8;
+    case S_v: return opsize;
+    case S_z: return opsize == 8 ? 4 : opsize;
+    case S_y: return w ? 8 : 4;
+    default: return 0;
+    }
+}
+
+/* What certain rows need in registers to be more than a fault. */
+static void prepare_registers(Gen *g, const InsnRow *row, const Insn *in)
+{
+    Rng *rng = g->rng;
+    bool is_division = row->map == MAP_1B && (row->opcode_first & 0xfe) == 0xf6 && row->digit >= 6;
+    if (is_division && chance(rng, 80)) {
+        uint64_t low = interesting(rng);
+        set_gpr(g, X86_RAX, row->opcode_first == 0xf6 ? low & 0xfff : low);
+        set_gpr(g, X86_RDX, row->digit == 7 && (int64_t)low < 0 ? ~(uint64_t)0 : rng_below(rng, 3));
+    }
+    if (row->attr & A_BITS)
+        set_gpr(g, in->reg, (uint64_t)((int64_t)rng_below(rng, 16000) - 8000));
+    if (has(row, M_X) || has(row, M_Y) || (row->map == MAP_1B && row->opcode_first >= 0xa4 && row->opcode_first <= 0xaf && row->how == HOW_CALL)) {
+        set_gpr(g, X86_RCX, rng_below(rng, 40));
+        set_gpr(g, X86_RSI, WINDOW + rng_below(rng, 4 * 4096 - 400) + 400);
+        set_gpr(g, X86_RDI, WINDOW + rng_below(rng, 4 * 4096 - 400) + 400);
+    }
+    if (row->how == HOW_EMIT && row->tr == TR_POPF && g->c->nplants < 8 && !g->dirty[X86_RSP] &&
+        g->c->in.gpr[X86_RSP] - WINDOW < WINDOW_RO * 4096 - 8) /* without TF: the trap after INT3 is not what is tested */
+        g->c->plant[g->c->nplants++] = (Plant){(uint32_t)g->c->in.gpr[X86_RSP], rng_next(rng) & 0xffffffffffebfeffu};
+    if (row->opcode_first == 0xf7 && row->map == MAP_0F)
+        set_gpr(g, X86_RDI, choose_target(rng, 16, false));
+    if (row->how == HOW_EMIT && row->tr == TR_XLAT)
+        set_gpr(g, X86_RBX, choose_target(rng, 256, false) & ~0xffull);
+    if (row->how == HOW_EMIT && (row->tr == TR_LOOP || row->tr == TR_JCXZ) && chance(rng, 50))
+        set_gpr(g, X86_RCX, rng_below(rng, 3));
+    if (row->how == HOW_EMIT && (row->tr == TR_JMP_RM || row->tr == TR_CALL_RM) && !in->has_mem)
+        set_gpr(g, in->rm, CODE + rng_below(rng, CODE_CASES));
+    if (row->attr & A_VSIB && in->index >= 0) {
+        for (unsigned i = 0; i < 8; i++) {
+            uint32_t v = in->opcode & 1 ? (i & 1 ? 0 : rng_below(rng, 300)) : rng_below(rng, 300);
+            uint8_t *at = i < 4 ? g->c->in.fx + 160 + 16 * in->index + 4 * i : g->c->in.ymm_high + 16 * in->index + 4 * (i - 4);
+            memcpy(at, &v, 4);
+        }
+    }
+}
+
+static void mark_dirty(Gen *g, const InsnRow *row, const Insn *in)
+{
+    for (unsigned k = 0; k < 2; k++) {
+        if (k == 1 && !(row->attr & A_W2))
+            continue;
+        switch (row->operand[k] >> 8) {
+        case M_G: g->dirty[in->reg] = true; break;
+        case M_E: case M_R: case M_Z: if (!in->has_mem) g->dirty[in->rm] = true; break;
+        case M_B: g->dirty[in->vvvv] = true; break;
+        case M_ACC: g->dirty[X86_RAX] = true; break;
+        default: break;
+        }
+    }
+    if (row->how != HOW_SAME || row->attr & A_NOW)
+        g->dirty[X86_RAX] = g->dirty[X86_RDX] = g->dirty[X86_RCX] = true;
+    if (row->how == HOW_EMIT && (row->tr == TR_PUSH || row->tr == TR_POP || row->tr == TR_PUSH_IMM || row->tr == TR_PUSH_RM ||
+                                 row->tr == TR_POP_RM || row->tr == TR_LEAVE || row->tr == TR_PUSHF || row->tr == TR_POPF))
+        g->dirty[X86_RSP] = true;
+}
+
+/* One instruction for @row at code[c->ncode].  False: these choices do not make a valid one. */
+static bool generate_insn(Gen *g, unsigned row_index)
+{
+    const InsnRow *row = &insn_table[row_index];
+    Rng *rng = g->rng;
+    Case *c = g->c;
+    uint8_t out[32];
+    unsigned n = 0;
+    bool vex = row->encodings == VEX || (row->encodings & VEX && chance(rng, 50));
+    bool w = row->attr & A_W1 ? true : row->attr & A_W0 ? false : chance(rng, 35);
+    bool op66 = row->prefix == PP_66 || (row->prefix == PP_ANY && chance(rng, 20)) ||
+                (!vex && (row->prefix == PP_F3 || row->prefix == PP_F2) && has(row, M_G) && chance(rng, 15));
+    if (row->attr & A_F64)
+        op66 = false; /* vendors differ on near branches under 66; bt follows Intel */
+    bool modrm = row_has_modrm(row);
+    bool memory = modrm && row_can_have_memory(row) && (row->attr & A_MEM || has(row, M_M) || chance(rng, 60));
+    bool addr32 = memory && chance(rng, 4), gs = memory && chance(rng, 4);
+    bool lock = memory && row->attr & A_LOCK && row->access & ACC_W && chance(rng, 15);
+    bool l = row->attr & A_L1 ? true : row->attr & A_L0 ? false : chance(rng, 50);
+    bool is_string = has(row, M_X) || has(row, M_Y) || (row->map == MAP_1B && row->opcode_first >= 0xa4 && row->opcode_first <= 0xaf &&
+                     row->how == HOW_CALL);
+    uint8_t rex = (uint8_t)(rng_next(rng) & 7);
+    if (has(row, M_ST) || row->modrm >= 0 || has(row, M_N) || has(row, M_P))
+        rex &= (uint8_t)~1;
+    unsigned opcode = row->opcode_first + rng_below(rng, row->opcode_last - row->opcode_first + 1u);
+    unsigned reg = row->digit >= 0 ? (unsigned)row->digit : rng_below(rng, 8);
+    unsigned opsize = w || row->attr & A_F64 ? 8 : op66 ? 2 : row->attr & A_D64 ? 8 : 4;
+
+    uint8_t tail[16];
+    unsigned ntail = 0;
+    int rip_disp = -1;
+    if (memory) {
+        unsigned size = 0;
+        for (unsigned k = 0; k < 4; k++) {
+            unsigned method = row->operand[k] >> 8, s = row->operand[k] & 0xff;
+            if (method == M_E || method == M_M || method == M_W || method == M_Q || method == M_FP)
+                size = s == S_x ? (vex && l ? 32 : 16) : s == S_xh ? (vex && l ? 16 : 8) : s == S_dq ? 16 : s == S_t ? 10 : s == S_qq ? 32
+                       : size_bytes(s, opsize, w);
+        }
+        uint64_t target = choose_target(rng, size ? size : 1, row->attr & A_ALIGN && chance(rng, 80));
+        if (row->how == HOW_EMIT && (row->tr == TR_JMP_RM || row->tr == TR_CALL_RM)) {
+            target = WINDOW + (rng_below(rng, 3 * 4096) & ~7u);
+            if (c->nplants < 8)
+                c->plant[c->nplants++] = (Plant){(uint32_t)target, CODE + rng_below(rng, CODE_CASES)};
+        }
+        ntail = memory_operand(g, tail, &rex, reg, gs ? target - ORACLE_GS : target, addr32, row->attr & A_VSIB, &rip_disp);
+    } else if (modrm) {
+        unsigned rm = row->modrm >= 0 ? (unsigned)row->modrm & 7 : rng_below(rng, 8);
+        if (row->modrm >= 0)
+            reg = (unsigned)row->modrm >> 3 & 7;
+        tail[ntail++] = (uint8_t)(0xc0 | reg << 3 | rm);
+        rex &= (uint8_t)~2;
+    }
+    if (!vex && chance(rng, 40) && !w && !memory)
+        rex = 0;
+
+    if (gs)
+        out[n++] = 0x65;
+    if (addr32)
+        out[n++] = 0x67;
+    if (lock)
+        out[n++] = 0xf0;
+    if (vex) {
+        static const uint8_t pp[5] = {0, 1, 2, 3, 0};
+        unsigned vvvv = has(row, M_H) || has(row, M_B) ? rng_below(rng, 16) : 0;
+        out[n++] = 0xc4;
+        out[n++] = (uint8_t)((~rex & 7) << 5 | row->map);
+        out[n++] = (uint8_t)(w << 7 | (~vvvv & 15) << 3 | l << 2 | pp[row->prefix]);
+    } else {
+        if (op66)
+            out[n++] = 0x66;
+        if (row->prefix == PP_F3)
+            out[n++] = 0xf3;
+        if (row->prefix == PP_F2)
+            out[n++] = 0xf2;
+        if (is_string && chance(rng, 70))
+            out[n++] = chance(rng, 50) ? 0xf3 : 0xf2;
+        if (rex || w)
+            out[n++] = (uint8_t)(0x40 | w << 3 | rex);
+        if (row->map != MAP_1B)
+            out[n++] = 0x0f;
+        if (row->map > MAP_0F)
+            out[n++] = row->map == MAP_38 ? 0x38 : 0x3a;
+    }
+    out[n++] = (uint8_t)opcode;
+    unsigned tail_at = n;
+    memcpy(out + n, tail, ntail);
+    n += ntail;
+    for (unsigned k = 0; k < 4; k++) {
+        unsigned method = row->operand[k] >> 8, size = size_bytes(row->operand[k] & 0xff, opsize, w);
+        if (method == M_I || method == M_L) {
+            random_bytes(rng, out + n, size);
+            n += size;
+        } else if (method == M_J) {
+            if (size == 2)
+                size = 4;
+            /* To the INT3s before or after this case; short ones skip this case's other instructions at most backwards into INT3. */
+            int32_t disp = size == 1 ? (chance(rng, 50) ? 100 + (int32_t)rng_below(rng, 20) : -110 - (int32_t)rng_below(rng, 18))
+                                     : (int32_t)(CODE + rng_below(rng, CODE_CASES) - g->rip);
+            memcpy(out + n, &disp, size);
+            n += size;
+        } else if (method == M_O) {
+            uint64_t target = choose_target(rng, opsize, false);
+            memcpy(out + n, &target, 8);
+            n += 8;
+        }
+    }
+    if (rip_disp >= 0) {
+        int32_t disp;
+        memcpy(&disp, out + tail_at + rip_disp, 4);
+        disp = (int32_t)((uint32_t)disp - (uint32_t)(g->rip + n));
+        memcpy(out + tail_at + rip_disp, &disp, 4);
+    }
+    uint8_t padded[48] = {0};
+    memcpy(padded, out, n);
+    Insn in;
+    if (n > 15 || insn_decode(&in, padded, 15, 8, g->rip, 0) != INSN_OK || in.row != row || in.length != n)
+        return false;
+    if (has(row, M_G) && in.has_mem && row->how == HOW_EMIT && row->tr == TR_UD)
+        return false;
+    prepare_registers(g, row, &in);
+    mark_dirty(g, row, &in);
+    memcpy(c->code + c->ncode, out, n);
+    c->insn_at[c->ninsns] = (uint8_t)c->ncode;
+    c->row[c->ninsns++] = (uint16_t)row_index;
+    c->ncode += n;
+    g->rip += n;
+    return true;
+}
+
+void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsigned nrows, unsigned ninsns)
+{
+    memset(c, 0, sizeof *c);
+    Gen g = {.rng = rng, .c = c, .rip = rip};
+    for (unsigned i = 0; i < 16; i++)
+        c->in.gpr[i] = chance(rng, 25) ? CODE + rng_below(rng, CODE_CASES) : interesting(rng);
+    c->in.gpr[X86_RSP] = WINDOW + 4096 + (rng_below(rng, 2 * 4096) & (chance(rng, 90) ? ~7u : ~0u));
+    if (chance(rng, 2))
+        c->in.gpr[X86_RSP] = choose_target(rng, 8, false);
+    g.used[X86_RSP] = true;
+    c->in.rip = rip;
+    c->in.rflags = rng_next(rng) & (X86_FLAGS_STATUS | (chance(rng, 20) ? X86_FLAG_DF : 0));
+    random_vectors(rng, &c->in);
+    for (unsigned i = 0, attempts = 0; i < ninsns && attempts < 200; attempts++) {
+        unsigned index = rows[rng_below(rng, nrows)];
+        const InsnRow *row = &insn_table[index];
+        if (row->flags_read & c->undefined || (i + 1 < ninsns && row->attr & A_ENDS))
+            continue;
+        if (!generate_insn(&g, index))
+            continue;
+        c->undefined = (uint16_t)((c->undefined & ~(row->flags_written & ~row->flags_read)) | row->flags_undefined);
+        i++;
+    }
+    c->insn_at[c->ninsns] = (uint8_t)c->ncode;
+    c->code[c->ncode++] = 0xcc;
+}

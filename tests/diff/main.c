@@ -1,0 +1,340 @@
+/* Runs the oracle: `oracle [--count N] [--seed S] [--row NAME] [--insns N] [--rows] [--verbose]`. */
+#include "oracle.h"
+
+#include <glib.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bt/decode.h"
+#include "bt/dump.h"
+
+typedef struct Child {
+    const char *name;
+    void (*init)(Shared *shared);
+    void (*run)(Shared *shared);
+    pid_t pid;
+    int to, from;
+} Child;
+
+static Shared *area;
+static Child native = {.name = "native", .init = native_init, .run = native_run};
+static Child guest = {.name = "bt", .init = guest_init, .run = guest_run};
+
+static void child_start(Child *child)
+{
+    int to[2], from[2];
+    if (pipe(to) || pipe(from)) {
+        perror("oracle: pipe");
+        exit(1);
+    }
+    fflush(NULL);
+    child->pid = fork();
+    if (child->pid == 0) {
+        close(to[1]);
+        close(from[0]);
+        child->init(area);
+        char token;
+        while (read(to[0], &token, 1) == 1) {
+            child->run(area);
+            if (token == 'd' && child == &guest)
+                guest_dump(area);
+            if (write(from[1], &token, 1) != 1)
+                break;
+        }
+        _exit(0);
+    }
+    close(to[0]);
+    close(from[1]);
+    child->to = to[1];
+    child->from = from[0];
+}
+
+/* Runs cases [first, ncases).  False: the child died or hangs at area->at; it is started again. */
+static bool child_run(Child *child, unsigned first, char token)
+{
+    area->at = first;
+    struct pollfd fd = {.fd = child->from, .events = POLLIN};
+    char answer;
+    if (write(child->to, &token, 1) == 1 && poll(&fd, 1, 10000) == 1 && read(child->from, &answer, 1) == 1)
+        return true;
+    int status;
+    kill(child->pid, SIGKILL);
+    waitpid(child->pid, &status, 0);
+    close(child->to);
+    close(child->from);
+    child_start(child);
+    return false;
+}
+
+static void run_all(Child *child, Result *results)
+{
+    for (unsigned i = 0; i < area->ncases; i++)
+        results[i].vector = VECTOR_NOT_RUN;
+    for (unsigned first = 0; first < area->ncases && !child_run(child, first, 'r'); first = area->at + 1)
+        ;
+}
+
+static void code_fill(void)
+{
+    memset(area->code, 0xcc, CODE_SIZE);
+    for (unsigned i = 0; i < area->ncases; i++)
+        memcpy(area->code + (area->cases[i].in.rip - CODE), area->cases[i].code, area->cases[i].ncode);
+}
+
+/* ---- comparing -------------------------------------------------------------------------------------------------------------------- */
+
+static const char *const gpr_names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                          "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+
+static void say(GString *out, const char *what, uint64_t theirs, uint64_t ours)
+{
+    g_string_append_printf(out, "    %-14s native %016" G_GINT64_MODIFIER "x bt %016" G_GINT64_MODIFIER "x\n", what, theirs, ours);
+}
+
+static uint64_t get64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+
+/* The differences between the two results of case @i as text; NULL: none. */
+static char *compare(const Case *c, const Result *n, const Result *g)
+{
+    GString *out = g_string_new(NULL);
+    char name[32];
+    if (n->vector == VECTOR_NOT_RUN || g->vector == VECTOR_NOT_RUN) {
+        g_string_append_printf(out, "    %s crashed or hung\n", n->vector == VECTOR_NOT_RUN ? "native" : "bt");
+        return g_string_free(out, FALSE);
+    }
+    if (n->vector == X86_EXC_MF && (g->vector == X86_EXC_PF || g->vector == X86_EXC_GP || g->vector == X86_EXC_SS)) {
+        /* A pending x87 exception and a faulting operand: bt takes the operand's first; the other comes when it is restarted. */
+        g_string_free(out, TRUE);
+        return NULL;
+    }
+    /* A misaligned operand on a page that faults: the CPU raises #GP, bt looks the page up first and raises #PF. */
+    if (n->vector == X86_EXC_GP && g->vector == X86_EXC_PF)
+        for (unsigned i = 0; i < c->ninsns; i++)
+            if (insn_table[c->row[i]].attr & A_ALIGN) {
+                g_string_free(out, TRUE);
+                return NULL;
+            }
+    if (n->vector != g->vector)
+        say(out, "vector", n->vector, g->vector);
+    uint32_t error = n->vector == X86_EXC_PF && n->cr2 >> 63 ? 1 : 0; /* Linux reports every kernel address as present */
+    if (n->vector == g->vector && n->vector != 3 && (n->error | error) != (g->error | error))
+        say(out, "error code", n->error, g->error);
+    /* Which byte of a masked store is blamed differs between CPUs. */
+    uint64_t cr2_mask = c->ninsns && strncmp(insn_table[c->row[c->ninsns - 1]].name, "maskmov", 7) == 0 ? ~(uint64_t)4095 : ~(uint64_t)0;
+    if (n->vector == X86_EXC_PF && g->vector == X86_EXC_PF && (n->cr2 ^ g->cr2) & cr2_mask)
+        say(out, "cr2", n->cr2, g->cr2);
+    if (n->out.rip != g->out.rip)
+        say(out, "rip", n->out.rip, g->out.rip);
+    for (unsigned i = 0; i < 16; i++)
+        if (n->out.gpr[i] != g->out.gpr[i])
+            say(out, gpr_names[i], n->out.gpr[i], g->out.gpr[i]);
+    uint64_t flags = (X86_FLAGS_STATUS | X86_FLAG_DF) & ~(uint64_t)c->undefined;
+    if (n->vector != X86_EXC_BP)
+        flags = X86_FLAG_DF; /* at a fault, bt does not keep status flags that the restarted code overwrites before it reads them */
+    if ((n->out.rflags ^ g->out.rflags) & flags)
+        say(out, "rflags", n->out.rflags & flags, g->out.rflags & flags);
+    const uint8_t *a = n->out.fx, *b = g->out.fx;
+    if (memcmp(a, b, 2))
+        say(out, "fcw", get64(a) & 0xffff, get64(b) & 0xffff);
+    if (memcmp(a + 2, b + 2, 2))
+        say(out, "fsw", get64(a) >> 16 & 0xffff, get64(b) >> 16 & 0xffff);
+    if (a[4] != b[4])
+        say(out, "ftw", a[4], b[4]);
+    if (memcmp(a + 24, b + 24, 4))
+        say(out, "mxcsr", get64(a + 24) & 0xffffffff, get64(b + 24) & 0xffffffff);
+    for (unsigned i = 0; i < 8; i++)
+        if (memcmp(a + 32 + 16 * i, b + 32 + 16 * i, 10)) {
+            g_snprintf(name, sizeof name, "st%u", i);
+            say(out, name, get64(a + 32 + 16 * i), get64(b + 32 + 16 * i));
+        }
+    for (unsigned i = 0; i < 32; i++) {
+        g_snprintf(name, sizeof name, "xmm%u[%u]", i / 2, i % 2);
+        if (memcmp(a + 160 + 8 * i, b + 160 + 8 * i, 8))
+            say(out, name, get64(a + 160 + 8 * i), get64(b + 160 + 8 * i));
+        g_snprintf(name, sizeof name, "ymm%u[%u]", i / 2, 2 + i % 2);
+        if (memcmp(n->out.ymm_high + 8 * i, g->out.ymm_high + 8 * i, 8))
+            say(out, name, get64(n->out.ymm_high + 8 * i), get64(g->out.ymm_high + 8 * i));
+    }
+    for (unsigned i = 0, shown = 0; i < WINDOW_SIZE && shown < 4; i += 8)
+        if (i / 4096 != WINDOW_HOLE && memcmp(n->window + i, g->window + i, 8)) {
+            g_snprintf(name, sizeof name, "[%x]", WINDOW + i);
+            say(out, name, get64(n->window + i), get64(g->window + i));
+            shown++;
+        }
+    if (out->len)
+        return g_string_free(out, FALSE);
+    g_string_free(out, TRUE);
+    return NULL;
+}
+
+/* Drops instructions from area->cases[0] as long as it still differs; leaves the smallest there and returns its differences. */
+static char *minimize(Case original)
+{
+    Case best = original;
+    area->cases[0] = best;
+    area->ncases = 1;
+    code_fill();
+    run_all(&native, area->native);
+    run_all(&guest, area->guest);
+    char *text = compare(&best, &area->native[0], &area->guest[0]);
+    for (unsigned drop = 0; text && best.ninsns > 1 && drop < best.ninsns;) {
+        Case smaller = best;
+        smaller.ninsns = 0;
+        smaller.ncode = 0;
+        smaller.undefined = 0;
+        for (unsigned i = 0; i < best.ninsns; i++) {
+            unsigned length = best.insn_at[i + 1] - best.insn_at[i];
+            if (i == drop)
+                continue;
+            const InsnRow *row = &insn_table[best.row[i]];
+            smaller.insn_at[smaller.ninsns] = (uint8_t)smaller.ncode;
+            smaller.row[smaller.ninsns++] = best.row[i];
+            memcpy(smaller.code + smaller.ncode, best.code + best.insn_at[i], length);
+            smaller.ncode += length;
+            smaller.undefined = (uint16_t)((smaller.undefined & ~(row->flags_written & ~row->flags_read)) | row->flags_undefined);
+        }
+        smaller.insn_at[smaller.ninsns] = (uint8_t)smaller.ncode;
+        smaller.code[smaller.ncode++] = 0xcc;
+        area->cases[0] = smaller;
+        code_fill();
+        run_all(&native, area->native);
+        run_all(&guest, area->guest);
+        char *again = compare(&smaller, &area->native[0], &area->guest[0]);
+        if (again) {
+            g_free(text);
+            text = again;
+            best = smaller;
+            drop = 0;
+        } else {
+            drop++;
+        }
+    }
+    area->cases[0] = best;
+    return text;
+}
+
+static void report(const Case *c, const char *differences)
+{
+    printf("seed %u, rows", c->seed);
+    for (unsigned i = 0; i < c->ninsns; i++)
+        printf(" %s", insn_table[c->row[i]].name);
+    printf(", undefined flags %x\n", c->undefined);
+    g_autofree char *listing = dump_code(c->code, c->ncode, c->in.rip, 8);
+    printf("%s", listing);
+    printf("  in:");
+    for (unsigned i = 0; i < 16; i++)
+        printf(" %s=%" G_GINT64_MODIFIER "x", gpr_names[i], c->in.gpr[i]);
+    printf(" rflags=%" G_GINT64_MODIFIER "x\n%s\n", c->in.rflags, differences);
+}
+
+/* ---- the run ---------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Options {
+    int count, seed, insns, limit;
+    char *row;
+    gboolean rows, verbose;
+} Options;
+
+static void make_batch(const Options *options, unsigned first, const uint16_t *rows, unsigned nrows)
+{
+    Rng rng = {(uint64_t)options->seed << 32 | first / BATCH};
+    generate_template(&rng, area->template);
+    area->ncases = BATCH;
+    for (unsigned i = 0; i < BATCH; i++) {
+        Rng own = {(uint64_t)options->seed << 32 ^ (uint64_t)(first + i) * 0x2545f4914f6cdd1du};
+        unsigned insns = options->insns ? (unsigned)options->insns : i % 4 ? 1 : 2 + rng_below(&own, CASE_INSNS - 1);
+        generate_case(&own, &area->cases[i], case_rip(i), rows, nrows, insns);
+        area->cases[i].seed = first + i;
+    }
+    code_fill();
+}
+
+int main(int argc, char **argv)
+{
+    Options o = {.count = 20000, .seed = 1, .limit = 10};
+    GOptionEntry entries[] = {
+        {"count", 'n', 0, G_OPTION_ARG_INT, &o.count, "Cases to run", "N"},
+        {"seed", 's', 0, G_OPTION_ARG_INT, &o.seed, "Random seed", "S"},
+        {"row", 'r', 0, G_OPTION_ARG_STRING, &o.row, "Only rows of this name", "NAME"},
+        {"insns", 'i', 0, G_OPTION_ARG_INT, &o.insns, "Instructions a case (default: mostly 1, up to 6)", "N"},
+        {"limit", 'l', 0, G_OPTION_ARG_INT, &o.limit, "Stop after this many differing rows", "N"},
+        {"rows", 0, 0, G_OPTION_ARG_NONE, &o.rows, "List rows with their number of cases, and those left out with the reason", NULL},
+        {"verbose", 'v', 0, G_OPTION_ARG_NONE, &o.verbose, "Show the translated code of each reproducer", NULL},
+        {0},
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new("- run rows of the instruction table natively and in bt");
+    g_option_context_add_main_entries(context, entries, NULL);
+    g_autoptr(GError) error = NULL;
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        fprintf(stderr, "oracle: %s\n", error->message);
+        return 2;
+    }
+    insn_decode_init();
+    signal(SIGPIPE, SIG_IGN);
+    area = mmap(NULL, sizeof *area, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    g_autofree uint16_t *rows = g_new(uint16_t, insn_table_rows);
+    g_autofree unsigned *runs = g_new0(unsigned, insn_table_rows);
+    g_autofree bool *bad = g_new0(bool, insn_table_rows);
+    unsigned nrows = 0, differing = 0, finished = 0;
+    for (unsigned i = 0; i < insn_table_rows; i++)
+        if (!generate_skip_reason(&insn_table[i]) && (!o.row || strcmp(o.row, insn_table[i].name) == 0))
+            rows[nrows++] = (uint16_t)i;
+    if (!nrows) {
+        fprintf(stderr, "oracle: no row%s%s takes part\n", o.row ? " named " : "", o.row ? o.row : "");
+        return 2;
+    }
+    child_start(&native);
+    child_start(&guest);
+    for (unsigned first = 0; first < (unsigned)o.count && differing < (unsigned)o.limit; first += BATCH) {
+        make_batch(&o, first, rows, nrows);
+        run_all(&native, area->native);
+        run_all(&guest, area->guest);
+        finished += BATCH;
+        g_autoptr(GPtrArray) failed = g_ptr_array_new_with_free_func(g_free);
+        for (unsigned i = 0; i < BATCH; i++) {
+            const Case *c = &area->cases[i];
+            bool known_bad = false;
+            for (unsigned k = 0; k < c->ninsns; k++) {
+                runs[c->row[k]]++;
+                known_bad |= bad[c->row[k]];
+            }
+            g_autofree char *text = compare(c, &area->native[i], &area->guest[i]);
+            if (text && !known_bad)
+                g_ptr_array_add(failed, g_memdup2(c, sizeof *c));
+        }
+        for (unsigned i = 0; i < failed->len && differing < (unsigned)o.limit; i++) {
+            const Case *c = failed->pdata[i];
+            bool known_bad = false;
+            for (unsigned k = 0; k < c->ninsns; k++)
+                known_bad |= bad[c->row[k]];
+            if (known_bad)
+                continue;
+            g_autofree char *text = minimize(*c);
+            Case smallest = text ? area->cases[0] : *c;
+            for (unsigned k = 0; k < smallest.ninsns; k++)
+                bad[smallest.row[k]] = true;
+            differing++;
+            report(&smallest, text ? text : "    differs only in company of the other cases\n");
+            fflush(stdout);
+            if (text && o.verbose)
+                child_run(&guest, 0, 'd');
+        }
+    }
+    unsigned exercised = 0;
+    for (unsigned i = 0; i < insn_table_rows; i++) {
+        const InsnRow *row = &insn_table[i];
+        const char *reason = generate_skip_reason(row);
+        exercised += runs[i] > 0;
+        if (o.rows)
+            printf("%-16s map %u %02x/%d pp %u: %u cases%s%s\n", row->name, row->map, row->opcode_first, row->digit, row->prefix, runs[i],
+                   reason ? ", left out: " : "", reason ? reason : "");
+    }
+    printf("%u cases, %u of %u rows exercised, %u of them differ\n", finished, exercised, insn_table_rows, differing);
+    return differing != 0;
+}
