@@ -206,16 +206,23 @@ static void set_timer_config(Hpet *hpet, unsigned index, uint64_t value)
     update_level(hpet, index);
 }
 
-static void set_comparator(Hpet *hpet, unsigned index, uint64_t value)
+/* merge: @value in the bytes of @mask, @old elsewhere. */
+static uint64_t merge(uint64_t old, uint64_t value, uint64_t mask) { return (old & ~mask) | (value & mask); }
+
+static void set_comparator(Hpet *hpet, unsigned index, uint64_t value, uint64_t mask)
 {
     HpetTimerState *state = &hpet->s.timer[index];
-    if (state->config & TIMER_32BIT)
+    if (state->config & TIMER_32BIT) {
+        if (!(uint32_t)mask)
+            return;
+        mask = UINT64_MAX;
         value = (uint32_t)value;
+    }
     bool is_periodic = state->config & TIMER_IS_PERIODIC;
     if (!is_periodic || state->config & TIMER_SET_VALUE)
-        state->comparator = value;
+        state->comparator = merge(state->comparator, value, mask);
     if (is_periodic)
-        state->period = value;
+        state->period = merge(state->period, value, mask);
     state->config &= ~(uint64_t)TIMER_SET_VALUE;
     if (is_running(hpet))
         arm(hpet, index);
@@ -246,19 +253,20 @@ static uint64_t register_read(const Hpet *hpet, unsigned offset)
     }
 }
 
-static void register_write(Hpet *hpet, unsigned offset, uint64_t value)
+/* @mask: the bytes written; the others of the register keep their value. */
+static void register_write(Hpet *hpet, unsigned offset, uint64_t value, uint64_t mask)
 {
     switch (offset) {
     case REG_CONFIG:
-        set_config(hpet, value);
+        set_config(hpet, merge(hpet->s.config, value, mask));
         return;
     case REG_STATUS:
-        hpet->s.status &= ~value;
+        hpet->s.status &= ~(value & mask);
         for (unsigned i = 0; i < HPET_NTIMERS; i++)
             update_level(hpet, i);
         return;
     case REG_COUNTER:
-        hpet->s.counter = value;
+        hpet->s.counter = merge(counter_now(hpet), value, mask);
         hpet->s.start_ns = clock_now_ns(hpet->wires.clock);
         for (unsigned i = 0; is_running(hpet) && i < HPET_NTIMERS; i++)
             arm(hpet, i);
@@ -268,9 +276,9 @@ static void register_write(Hpet *hpet, unsigned offset, uint64_t value)
     if (offset < REG_TIMERS || index >= HPET_NTIMERS)
         return;
     if (offset % TIMER_STEP == TIMER_CONFIG)
-        set_timer_config(hpet, index, value);
+        set_timer_config(hpet, index, merge(hpet->s.timer[index].config, value, mask));
     else if (offset % TIMER_STEP == TIMER_COMPARATOR)
-        set_comparator(hpet, index, value);
+        set_comparator(hpet, index, value, mask);
 }
 
 static uint64_t hpet_read(void *device, uint64_t offset, unsigned size)
@@ -281,19 +289,8 @@ static uint64_t hpet_read(void *device, uint64_t offset, unsigned size)
 
 static void hpet_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
-    Hpet *hpet = device;
-    unsigned aligned = (unsigned)offset & ~7u;
-    if (size == 4) {
-        /* The other half keeps its value; it must not clear status bits, nor set the period twice. */
-        uint64_t old = aligned == REG_STATUS ? 0 : register_read(hpet, aligned);
-        bool is_high = offset & 4;
-        bool is_32bit_timer = aligned >= REG_TIMERS && aligned < REG_TIMERS + HPET_NTIMERS * TIMER_STEP &&
-                              hpet->s.timer[(aligned - REG_TIMERS) / TIMER_STEP].config & TIMER_32BIT;
-        if (is_high && is_32bit_timer && aligned % TIMER_STEP == TIMER_COMPARATOR)
-            return;
-        value = is_high ? (old & 0xffffffffu) | value << 32 : (old & ~UINT64_C(0xffffffff)) | (uint32_t)value;
-    }
-    register_write(hpet, aligned, value);
+    unsigned shift = size == 4 && offset & 4 ? 32 : 0;
+    register_write(device, (unsigned)offset & ~7u, value << shift, size == 8 ? UINT64_MAX : UINT64_C(0xffffffff) << shift);
 }
 
 const BusOps hpet_ops = {.name = "hpet", .read = hpet_read, .write = hpet_write, .min_size = 4, .max_size = 8};

@@ -1,6 +1,5 @@
 #include "chip-script.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,4 +97,18 @@ void chip_script_run(ChipScript *script, const char *name, const char *text)
     for (unsigned i = 0; tokens[i]; i++)
         if (tokens[i][0])
             run_token(script, name, tokens[i]);
+}
+
+int chip_script_main(const char *suite_name, const TTest *test, unsigned count, SFun setup, SFun teardown)
+{
+    Suite *suite = suite_create(suite_name);
+    TCase *tcase = tcase_create("rows");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_loop_test(tcase, test, 0, (int)count);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -12,6 +12,8 @@
  */
 #pragma once
 
+#include <check.h>
+
 #include "core/bus.h"
 #include "core/clock.h"
 #include "core/irq.h"
@@ -34,3 +36,6 @@ void chip_note(ChipScript *script, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /* chip_script_run: fails the test, naming @name and the token, at the first difference. */
 void chip_script_run(ChipScript *script, const char *name, const char *text);
+
+/* chip_script_main: the whole of a main(): runs @test once for each of @count rows.  Returns: exit status. */
+int chip_script_main(const char *suite, const TTest *test, unsigned count, SFun setup, SFun teardown);

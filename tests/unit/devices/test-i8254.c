@@ -1,4 +1,3 @@
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,16 +73,4 @@ START_TEST(test_row)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("i8254");
-    TCase *tcase = tcase_create("rows");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_loop_test(tcase, test_row, 0, G_N_ELEMENTS(rows));
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+int main(void) { return chip_script_main("i8254", test_row, G_N_ELEMENTS(rows), setup, teardown); }
