@@ -36,7 +36,6 @@ void bt_raise_code(BtCpu *cpu, unsigned vector, uint32_t code)
 void bt_raise_pf(BtCpu *cpu, Gva gva, uint32_t code)
 {
     cpu->exception.cr2 = gva;
-    cpu->cr2 = gva;
     raise_exception(cpu, X86_EXC_PF, true, code);
 }
 
@@ -241,6 +240,8 @@ bool bt_deliver_pending(BtCpu *cpu)
         return false;
     BtException e = cpu->exception;
     cpu->exception_pending = false;
+    if (e.vector == X86_EXC_PF)
+        cpu->cr2 = e.cr2;
     if (cpu->delivering) {
         unsigned second = exception_class(e.vector);
         cpu->delivering = false;

@@ -38,6 +38,14 @@ static bool is_ignored_msr(uint32_t msr)
     }
 }
 
+/* IA32_ARCH_CAPABILITIES: RDCL_NO IBRS_ALL SKIP_L1DFL_VMENTRY SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO BHI_NO
+ * PBRSB_NO GDS_NO RFDS_NO (SDM 4 table 2-2); core/cpuid.c says why. */
+#define MSR_ARCH_CAPABILITIES 0x10au
+#define ARCH_CAPABILITIES     0x0d10e17bu
+
+/* IA32_SPEC_CTRL and IA32_PRED_CMD: taken, without effect. */
+static bool is_speculation_msr(const BtCpu *cpu, uint32_t msr) { return (msr == 0x48 || msr == 0x49) && bt_cpuid_has(cpu, 7, 3, 26); }
+
 static bool is_apic_msr(uint32_t msr)
 {
     return msr == X86_MSR_APIC_BASE || msr == X86_MSR_TSC_DEADLINE || (msr >= X86_MSR_X2APIC_FIRST && msr <= X86_MSR_X2APIC_LAST);
@@ -72,7 +80,9 @@ void ex_rdmsr(BtCpu *cpu, const Insn *insn)
     } else if (is_apic_msr(msr)) {
         if (!bt_host_call(cpu, host_apic_msr_read, msr, (uint64_t)(uintptr_t)&value, 0))
             bt_raise_code(cpu, X86_EXC_GP, 0);
-    } else if (!is_ignored_msr(msr)) {
+    } else if (msr == MSR_ARCH_CAPABILITIES && bt_cpuid_has(cpu, 7, 3, 29)) {
+        value = ARCH_CAPABILITIES;
+    } else if (!is_ignored_msr(msr) && !is_speculation_msr(cpu, msr)) {
         bt_raise_code(cpu, X86_EXC_GP, 0);
     }
     cpu->gpr[X86_RAX] = (uint32_t)value;
@@ -87,6 +97,8 @@ static void write_efer(BtCpu *cpu, uint64_t value)
         allowed |= X86_EFER_LME;
     if (bt_cpuid_has(cpu, 0x80000001, 3, 20))
         allowed |= X86_EFER_NXE;
+    if (bt_cpuid_has(cpu, 0x80000021, 0, 8))
+        allowed |= 1u << 21; /* AutoIBRS */
     if (value & ~allowed || ((value ^ old) & X86_EFER_LME && cpu->mmu.cr0 & X86_CR0_PG))
         bt_raise_code(cpu, X86_EXC_GP, 0);
     value = (value & ~(uint64_t)X86_EFER_LMA) | (old & X86_EFER_LMA);
@@ -128,7 +140,7 @@ void ex_wrmsr(BtCpu *cpu, const Insn *insn)
         if (field)
             *field = value;
         else
-            is_fine = is_ignored_msr(msr);
+            is_fine = is_ignored_msr(msr) || is_speculation_msr(cpu, msr);
     }
     if (!is_fine)
         bt_raise_code(cpu, X86_EXC_GP, 0);

@@ -1,0 +1,190 @@
+#include "core/cpuid.h"
+
+#include <cpuid.h>
+#include <string.h>
+
+#include "core/error.h"
+
+enum { EAX, EBX, ECX, EDX };
+enum { OURS, HOST }; /* emulated whatever the host is; or executed by the host's CPU, so it must have it */
+
+static const struct {
+    const char *name;
+    uint32_t leaf;
+    uint8_t subleaf, reg, bit, origin;
+} features[] = {
+    { "fpu", 1, 0, EDX, 0, OURS },         { "vme", 1, 0, EDX, 1, OURS },          { "de", 1, 0, EDX, 2, OURS },
+    { "pse", 1, 0, EDX, 3, OURS },         { "tsc", 1, 0, EDX, 4, OURS },          { "msr", 1, 0, EDX, 5, OURS },
+    { "pae", 1, 0, EDX, 6, OURS },         { "mce", 1, 0, EDX, 7, OURS },          { "cx8", 1, 0, EDX, 8, OURS },
+    { "apic", 1, 0, EDX, 9, OURS },        { "sep", 1, 0, EDX, 11, OURS },         { "mtrr", 1, 0, EDX, 12, OURS },
+    { "pge", 1, 0, EDX, 13, OURS },        { "mca", 1, 0, EDX, 14, OURS },         { "cmov", 1, 0, EDX, 15, OURS },
+    { "pat", 1, 0, EDX, 16, OURS },        { "pse36", 1, 0, EDX, 17, OURS },       { "clflush", 1, 0, EDX, 19, OURS },
+    { "mmx", 1, 0, EDX, 23, HOST },        { "fxsr", 1, 0, EDX, 24, OURS },        { "sse", 1, 0, EDX, 25, HOST },
+    { "sse2", 1, 0, EDX, 26, HOST },
+    { "pni", 1, 0, ECX, 0, HOST },         { "pclmulqdq", 1, 0, ECX, 1, HOST },    { "ssse3", 1, 0, ECX, 9, HOST },
+    { "fma", 1, 0, ECX, 12, HOST },        { "cx16", 1, 0, ECX, 13, HOST },        { "pcid", 1, 0, ECX, 17, OURS },
+    { "sse4.1", 1, 0, ECX, 19, HOST },     { "sse4.2", 1, 0, ECX, 20, HOST },      { "x2apic", 1, 0, ECX, 21, OURS },
+    { "movbe", 1, 0, ECX, 22, HOST },      { "popcnt", 1, 0, ECX, 23, HOST },      { "tsc-deadline", 1, 0, ECX, 24, OURS },
+    { "aes", 1, 0, ECX, 25, HOST },        { "xsave", 1, 0, ECX, 26, HOST },       { "avx", 1, 0, ECX, 28, HOST },
+    { "f16c", 1, 0, ECX, 29, HOST },       { "rdrand", 1, 0, ECX, 30, HOST },      { "hypervisor", 1, 0, ECX, 31, OURS },
+    { "fsgsbase", 7, 0, EBX, 0, OURS },    { "tsc_adjust", 7, 0, EBX, 1, OURS },   { "bmi1", 7, 0, EBX, 3, HOST },
+    { "avx2", 7, 0, EBX, 5, HOST },        { "smep", 7, 0, EBX, 7, OURS },         { "bmi2", 7, 0, EBX, 8, HOST },
+    { "erms", 7, 0, EBX, 9, OURS },        { "invpcid", 7, 0, EBX, 10, OURS },     { "rdseed", 7, 0, EBX, 18, HOST },
+    { "adx", 7, 0, EBX, 19, HOST },        { "smap", 7, 0, EBX, 20, OURS },        { "clflushopt", 7, 0, EBX, 23, OURS },
+    { "clwb", 7, 0, EBX, 24, OURS },       { "sha-ni", 7, 0, EBX, 29, HOST },      { "umip", 7, 0, ECX, 2, OURS },
+    { "gfni", 7, 0, ECX, 8, HOST },        { "vaes", 7, 0, ECX, 9, HOST },         { "vpclmulqdq", 7, 0, ECX, 10, HOST },
+    { "rdpid", 7, 0, ECX, 22, OURS },      { "fsrm", 7, 0, EDX, 4, OURS },         { "avx-vnni", 7, 1, EAX, 4, HOST },
+    { "xsaveopt", 0xd, 1, EAX, 0, HOST },  { "xsavec", 0xd, 1, EAX, 1, HOST },     { "xgetbv1", 0xd, 1, EAX, 2, HOST },
+    { "lahf-lm", 0x80000001, 0, ECX, 0, OURS },       { "abm", 0x80000001, 0, ECX, 5, HOST },
+    { "3dnowprefetch", 0x80000001, 0, ECX, 8, OURS }, { "syscall", 0x80000001, 0, EDX, 11, OURS },
+    { "nx", 0x80000001, 0, EDX, 20, OURS },           { "mmxext", 0x80000001, 0, EDX, 22, HOST },
+    { "pdpe1gb", 0x80000001, 0, EDX, 26, OURS },      { "rdtscp", 0x80000001, 0, EDX, 27, OURS },
+    { "lm", 0x80000001, 0, EDX, 29, OURS },           { "invtsc", 0x80000007, 0, EDX, 8, OURS },
+};
+
+/* AMD repeats these bits of leaf 1 EDX in 0x80000001 EDX. */
+#define REPEATED_EDX 0x0183f3ffu
+#define AVX_XCR0 4u
+
+static uint32_t *leaf_reg(CpuidModel *model, uint32_t leaf, uint32_t subleaf, unsigned reg)
+{
+    for (unsigned i = 0; i < model->nleaves; i++) {
+        CpuidLeaf *row = &model->leaf[i];
+        if (row->leaf == leaf && (!row->subleaf_significant || row->subleaf == subleaf))
+            return reg == EAX ? &row->eax : reg == EBX ? &row->ebx : reg == ECX ? &row->ecx : &row->edx;
+    }
+    return NULL;
+}
+
+static CpuidLeaf *leaf_add(CpuidModel *model, uint32_t leaf, int subleaf)
+{
+    g_assert(model->nleaves < G_N_ELEMENTS(model->leaf));
+    CpuidLeaf *row = &model->leaf[model->nleaves++];
+    *row = (CpuidLeaf){ .leaf = leaf, .subleaf = subleaf < 0 ? 0 : (uint32_t)subleaf, .subleaf_significant = subleaf >= 0 };
+    return row;
+}
+
+static void leaf_add_text(CpuidModel *model, uint32_t leaf, const char text[16])
+{
+    CpuidLeaf *row = leaf_add(model, leaf, -1);
+    memcpy(&row->eax, text, 4);
+    memcpy(&row->ebx, text + 4, 4);
+    memcpy(&row->ecx, text + 8, 4);
+    memcpy(&row->edx, text + 12, 4);
+}
+
+static bool host_has(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit)
+{
+    static struct {
+        uint32_t leaf, subleaf, reg[4];
+        bool is_known;
+    } cache[8]; /* CPUID traps where we are a guest ourselves */
+    for (unsigned i = 0; i < G_N_ELEMENTS(cache); i++) {
+        if (!cache[i].is_known) {
+            uint32_t *r = cache[i].reg;
+            cache[i].leaf = leaf;
+            cache[i].subleaf = subleaf;
+            cache[i].is_known = true;
+            if (!__get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]))
+                memset(r, 0, sizeof cache[i].reg);
+        }
+        if (cache[i].leaf == leaf && cache[i].subleaf == subleaf)
+            return cache[i].reg[reg] >> bit & 1;
+    }
+    return false;
+}
+
+/* What follows from other bits. */
+static void model_settle(CpuidModel *model)
+{
+    *leaf_reg(model, 0x80000001, 0, EDX) &= ~REPEATED_EDX;
+    *leaf_reg(model, 0x80000001, 0, EDX) |= *leaf_reg(model, 1, 0, EDX) & REPEATED_EDX;
+    bool has_xsave = cpuid_model_has(model, "xsave"), has_avx = has_xsave && cpuid_model_has(model, "avx");
+    model->xcr0_mask = has_xsave ? 3 | (has_avx ? AVX_XCR0 : 0) : 1;
+    *leaf_reg(model, 0xd, 0, EAX) = has_xsave ? (uint32_t)model->xcr0_mask : 0;
+    *leaf_reg(model, 0xd, 0, ECX) = !has_xsave ? 0 : has_avx ? 832 : 576;
+    *leaf_reg(model, 0xd, 2, EAX) = has_avx ? 256 : 0;
+    *leaf_reg(model, 0xd, 2, EBX) = has_avx ? 576 : 0;
+    if (!has_xsave)
+        *leaf_reg(model, 0xd, 1, EAX) = 0;
+}
+
+void cpuid_model_init(CpuidModel *out_model)
+{
+    CpuidModel *model = out_model;
+    memset(model, 0, sizeof *model);
+    *leaf_add(model, 0, -1) = (CpuidLeaf){ .leaf = 0, .eax = 0xd, .ebx = 0x68747541, .edx = 0x69746e65, .ecx = 0x444d4163 };
+    /* Family 0x12, model 1, stepping 0; CLFLUSH 64 bytes, one logical processor. */
+    *leaf_add(model, 1, -1) = (CpuidLeaf){ .leaf = 1, .eax = 0x00300f10, .ebx = 0x00010800 };
+    leaf_add(model, 7, 0)->eax = 1;
+    leaf_add(model, 7, 1);
+    leaf_add(model, 0xd, 0);
+    leaf_add(model, 0xd, 1);
+    leaf_add(model, 0xd, 2);
+    leaf_add_text(model, 0x40000000, "\1\0\0\x40SegueSegueVM");
+    leaf_add(model, 0x40000001, -1);
+    *leaf_add(model, 0x80000000, -1) =
+        (CpuidLeaf){ .leaf = 0x80000000, .eax = 0x80000008, .ebx = 0x68747541, .edx = 0x69746e65, .ecx = 0x444d4163 };
+    leaf_add(model, 0x80000001, -1)->eax = 0x00300f10;
+    leaf_add_text(model, 0x80000002, "Segue Virtual CP");
+    leaf_add_text(model, 0x80000003, "U (bt)\0\0\0\0\0\0\0\0\0");
+    leaf_add_text(model, 0x80000004, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    /* L1 32 KiB each and L2 512 KiB, 8-way, 64-byte lines. */
+    *leaf_add(model, 0x80000005, -1) = (CpuidLeaf){ .leaf = 0x80000005, .ecx = 0x20080140, .edx = 0x20080140 };
+    *leaf_add(model, 0x80000006, -1) = (CpuidLeaf){ .leaf = 0x80000006, .ecx = 0x02006140 };
+    leaf_add(model, 0x80000007, -1);
+    leaf_add(model, 0x80000008, -1)->eax = 0x3028; /* 48 linear, 40 physical address bits */
+    for (size_t i = 0; i < G_N_ELEMENTS(features); i++)
+        if (features[i].origin == OURS || host_has(features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit))
+            *leaf_reg(model, features[i].leaf, features[i].subleaf, features[i].reg) |= 1u << features[i].bit;
+    model_settle(model);
+}
+
+/* Other spellings that scripts use; "_" and "-" are the same, also in the table's names. */
+static const char *name_canonical(const char *name)
+{
+    static const char *const aliases[][2] = { { "sse3", "pni" },       { "sse4-1", "sse4.1" },  { "sse4-2", "sse4.2" }, { "lzcnt", "abm" },
+                                              { "xd", "nx" },          { "i64", "lm" },         { "clfsh", "clflush" }, { "pclmuldq", "pclmulqdq" },
+                                              { "tsc-deadline-timer", "tsc-deadline" }, { "lahf_lm", "lahf-lm" } };
+    for (size_t i = 0; i < G_N_ELEMENTS(aliases); i++)
+        if (!g_ascii_strcasecmp(name, aliases[i][0]))
+            return aliases[i][1];
+    return name;
+}
+
+static int feature_find(const char *name)
+{
+    g_autofree char *wanted = g_strdelimit(g_strdup(name_canonical(name)), "_", '-');
+    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
+        g_autofree char *ours = g_strdelimit(g_strdup(features[i].name), "_", '-');
+        if (!g_ascii_strcasecmp(name_canonical(wanted), ours))
+            return (int)i;
+    }
+    return -1;
+}
+
+gboolean cpuid_model_set(CpuidModel *model, const char *name, bool on, GError **error)
+{
+    int i = feature_find(name);
+    bool exists = i >= 0 && (features[i].origin == OURS || host_has(features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit));
+    if (on && !exists) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "-cpu +%s: %s; drop it", name,
+                    i < 0 ? "this feature is not in this version" : "the host's CPU does not have this feature");
+        return FALSE;
+    }
+    if (i < 0)
+        return TRUE;
+    uint32_t *reg = leaf_reg(model, features[i].leaf, features[i].subleaf, features[i].reg);
+    *reg = on ? *reg | 1u << features[i].bit : *reg & ~(1u << features[i].bit);
+    model_settle(model);
+    return TRUE;
+}
+
+bool cpuid_model_has(const CpuidModel *model, const char *name)
+{
+    int i = feature_find(name);
+    if (i < 0)
+        return false;
+    const uint32_t *reg = leaf_reg((CpuidModel *)model, features[i].leaf, features[i].subleaf, features[i].reg);
+    return reg && *reg >> features[i].bit & 1;
+}
