@@ -1,62 +1,48 @@
 /*
  * Vector instructions that touch memory only where a mask says: gathers, VMASKMOV, MASKMOVQ and MASKMOVDQU.
  *
- * They work on the parked XSAVE image, element by element.  A gather is restartable: what was loaded before a fault is in the
- * destination, and its mask element is clear.  Compiled like all exec-*.c: no vector instruction, no libc.
- * Source: SDM 2D VGATHERDPS and the others named; SDM 1 13.4 (XSAVE layout).
+ * They read and write the guest's registers where they are, in the host's, so that a fault in mid-way leaves nothing parked.  A
+ * gather is restartable: what was loaded before a fault is in the destination, and its mask element is clear.
+ * Source: SDM 2D VGATHERDPS and the others named; SDM 1 9.5.1 (MMX and the x87 tags).
  */
 #include "bt/insn-table.h"
 #include "bt/mem.h"
 
-#define XSAVE_ST     32
-#define XSAVE_XMM    160
-#define XSAVE_HEADER 512
-#define XSAVE_YMM    576
-#define XSTATE_X87   1u
-#define XSTATE_SSE   2u
-#define XSTATE_AVX   4u
-#define XSTATE_ZMM   0x40u
+#define SIXTEEN(ROW) ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7) ROW(8) ROW(9) ROW(10) ROW(11) ROW(12) ROW(13) ROW(14) ROW(15)
 
-/* Where ZMM_Hi256 is; it differs between vendors. */
-static unsigned zmm_offset(void)
+typedef struct Vector { uint8_t byte[32]; } Vector;
+
+/* YMM register @reg, as it is in the host's registers. */
+static void vector_read(unsigned reg, Vector *out)
 {
-    static unsigned offset;
-    if (!offset) {
-        uint32_t a = 0xd, b, c = 6, d;
-        __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-        offset = b;
+    switch (reg) {
+#define ROW(n) case n: __asm__ volatile("vmovdqu %%ymm" #n ", %0" : "=m"(*out)); break;
+    SIXTEEN(ROW)
+#undef ROW
     }
-    return offset;
-}
-
-static uint64_t *xstate_bv(BtCpu *cpu) { return (uint64_t *)(cpu->xsave + XSAVE_HEADER); }
-
-/* One vector register, 32 bytes, out of the image and back. */
-static void vector_read(BtCpu *cpu, unsigned reg, uint8_t *out)
-{
-    mem_clear(out, 32);
-    if (*xstate_bv(cpu) & XSTATE_SSE)
-        mem_copy(out, cpu->xsave + XSAVE_XMM + 16 * reg, 16);
-    if (*xstate_bv(cpu) & XSTATE_AVX)
-        mem_copy(out + 16, cpu->xsave + XSAVE_YMM + 16 * reg, 16);
 }
 
 /* A VEX write: everything above @in's 32 bytes becomes zero. */
-static void vector_write(BtCpu *cpu, unsigned reg, const uint8_t *in)
+static void vector_write(unsigned reg, const Vector *in)
 {
-    uint64_t *bv = xstate_bv(cpu);
-    if (!(*bv & XSTATE_SSE))
-        mem_clear(cpu->xsave + XSAVE_XMM, 256);
-    if (!(*bv & XSTATE_AVX))
-        mem_clear(cpu->xsave + XSAVE_YMM, 256);
-    *bv |= XSTATE_SSE | XSTATE_AVX;
-    mem_copy(cpu->xsave + XSAVE_XMM + 16 * reg, in, 16);
-    mem_copy(cpu->xsave + XSAVE_YMM + 16 * reg, in + 16, 16);
-    if (*bv & XSTATE_ZMM)
-        mem_clear(cpu->xsave + zmm_offset() + 32 * reg, 32);
+    switch (reg) {
+#define ROW(n) case n: __asm__ volatile("vmovdqu %0, %%ymm" #n : : "m"(*in)); break;
+    SIXTEEN(ROW)
+#undef ROW
+    }
 }
 
-static bool element_selected(const uint8_t *mask, unsigned i, unsigned size) { return mask[i * size + size - 1] & 0x80; }
+/* XMM register: the legacy MASKMOVDQU must run without AVX too. */
+static void vector_read_low(unsigned reg, Vector *out)
+{
+    switch (reg) {
+#define ROW(n) case n: __asm__ volatile("movdqu %%xmm" #n ", %0" : "=m"(*out)); break;
+    SIXTEEN(ROW)
+#undef ROW
+    }
+}
+
+static bool element_selected(const Vector *mask, unsigned i, unsigned size) { return mask->byte[i * size + size - 1] & 0x80; }
 
 static uint64_t address_cut(const Insn *insn, uint64_t offset)
 {
@@ -72,31 +58,27 @@ void ex_gather(BtCpu *cpu, const Insn *insn)
         mask_reg == index_reg)
         bt_raise(cpu, X86_EXC_UD);
 
-    bt_fpu_park(cpu);
-    uint8_t data[32], mask[32], index[32];
-    vector_read(cpu, insn->reg, data);
-    vector_read(cpu, mask_reg, mask);
-    vector_read(cpu, index_reg, index);
-    mem_clear(data + count * data_size, 32 - count * data_size);
-    mem_clear(mask + count * data_size, 32 - count * data_size);
+    Vector data, mask, index;
+    vector_read(insn->reg, &data);
+    vector_read(mask_reg, &mask);
+    vector_read(index_reg, &index);
     uint64_t base = bt_effective_address(cpu, insn);
     for (unsigned i = 0; i < count; i++) {
-        if (!element_selected(mask, i, data_size)) {
-            host_store(mask + i * data_size, data_size, 0);
-            continue;
+        if (element_selected(&mask, i, data_size)) {
+            int64_t scaled = index_size == 8 ? (int64_t)host_load(index.byte + 8 * i, 8) : (int32_t)host_load(index.byte + 4 * i, 4);
+            uint64_t offset = address_cut(insn, base + (uint64_t)scaled * insn->scale);
+            uint64_t value = bt_load(cpu, bt_linear(cpu, insn->segment, offset, data_size, MMU_READ), data_size);
+            host_store(data.byte + i * data_size, data_size, value);
+            vector_write(insn->reg, &data);
         }
-        int64_t scaled = index_size == 8 ? *(const int64_t *)(index + 8 * i) : *(const int32_t *)(index + 4 * i);
-        uint64_t offset = address_cut(insn, base + (uint64_t)scaled * insn->scale);
-        uint64_t value = bt_load(cpu, bt_linear(cpu, insn->segment, offset, data_size, MMU_READ), data_size);
-        host_store(data + i * data_size, data_size, value);
-        host_store(mask + i * data_size, data_size, 0);
         /* Kept up to date, because the next element may fault. */
-        vector_write(cpu, insn->reg, data);
-        vector_write(cpu, mask_reg, mask);
+        host_store(mask.byte + i * data_size, data_size, 0);
+        vector_write(mask_reg, &mask);
     }
-    vector_write(cpu, insn->reg, data);
-    vector_write(cpu, mask_reg, mask);
-    bt_fpu_unpark(cpu);
+    mem_clear(data.byte + count * data_size, 32 - count * data_size);
+    mem_clear(&mask, sizeof mask);
+    vector_write(insn->reg, &data);
+    vector_write(mask_reg, &mask);
 }
 
 /* VMASKMOVPS/PD, VPMASKMOVD/Q: the element size. */
@@ -110,23 +92,20 @@ static unsigned maskmov_size(const Insn *insn)
 void ex_maskmov_load(BtCpu *cpu, const Insn *insn)
 {
     unsigned size = maskmov_size(insn), count = (16u << insn->vex_l) / size;
-    bt_fpu_park(cpu);
-    uint8_t data[32], mask[32];
-    vector_read(cpu, insn->vvvv, mask);
-    mem_clear(data, sizeof data);
+    Vector data = {{0}}, mask;
+    vector_read(insn->vvvv, &mask);
     uint64_t base = bt_effective_address(cpu, insn);
     for (unsigned i = 0; i < count; i++) {
-        if (!element_selected(mask, i, size))
+        if (!element_selected(&mask, i, size))
             continue;
         Gva gva = bt_linear(cpu, insn->segment, address_cut(insn, base + i * size), size, MMU_READ);
-        host_store(data + i * size, size, bt_load(cpu, gva, size));
+        host_store(data.byte + i * size, size, bt_load(cpu, gva, size));
     }
-    vector_write(cpu, insn->reg, data);
-    bt_fpu_unpark(cpu);
+    vector_write(insn->reg, &data);
 }
 
 /* Stores the selected elements of @data; every one is probed before the first is written. */
-static void store_selected(BtCpu *cpu, const Insn *insn, uint64_t base, const uint8_t *data, const uint8_t *mask, unsigned size,
+static void store_selected(BtCpu *cpu, const Insn *insn, uint64_t base, const Vector *data, const Vector *mask, unsigned size,
                            unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
@@ -139,52 +118,44 @@ static void store_selected(BtCpu *cpu, const Insn *insn, uint64_t base, const ui
         if (!element_selected(mask, i, size))
             continue;
         Gva gva = bt_linear(cpu, insn->segment, address_cut(insn, base + i * size), size, MMU_WRITE);
-        bt_store(cpu, gva, size, host_load(data + i * size, size));
+        bt_store(cpu, gva, size, host_load(data->byte + i * size, size));
     }
 }
 
 void ex_maskmov_store(BtCpu *cpu, const Insn *insn)
 {
     unsigned size = maskmov_size(insn);
-    bt_fpu_park(cpu);
-    uint8_t data[32], mask[32];
-    vector_read(cpu, insn->vvvv, mask);
-    vector_read(cpu, insn->reg, data);
-    store_selected(cpu, insn, bt_effective_address(cpu, insn), data, mask, size, (16u << insn->vex_l) / size);
-    bt_fpu_unpark(cpu);
+    Vector data, mask;
+    vector_read(insn->vvvv, &mask);
+    vector_read(insn->reg, &data);
+    store_selected(cpu, insn, bt_effective_address(cpu, insn), &data, &mask, size, (16u << insn->vex_l) / size);
 }
 
 void ex_maskmovdqu(BtCpu *cpu, const Insn *insn)
 {
-    bt_fpu_park(cpu);
-    uint8_t data[32], mask[32];
-    vector_read(cpu, insn->reg, data);
-    vector_read(cpu, insn->rm, mask);
-    store_selected(cpu, insn, address_cut(insn, cpu->gpr[X86_RDI]), data, mask, 1, 16);
-    bt_fpu_unpark(cpu);
+    Vector data, mask;
+    vector_read_low(insn->reg, &data);
+    vector_read_low(insn->rm, &mask);
+    store_selected(cpu, insn, address_cut(insn, cpu->gpr[X86_RDI]), &data, &mask, 1, 16);
+}
+
+static void mmx_read(unsigned reg, Vector *out)
+{
+    switch (reg & 7) {
+#define ROW(n) case n: __asm__ volatile("movq %%mm" #n ", %0" : "=m"(*out)); break;
+    ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
+#undef ROW
+    }
 }
 
 void ex_maskmovq(BtCpu *cpu, const Insn *insn)
 {
-    bt_fpu_park(cpu);
-    uint64_t *bv = xstate_bv(cpu);
-    uint16_t *fcw = (uint16_t *)cpu->xsave, *fsw = fcw + 1;
-    if (!(*bv & XSTATE_X87)) {
-        mem_clear(cpu->xsave, 24);
-        mem_clear(cpu->xsave + XSAVE_ST, 128);
-        *fcw = 0x37f;
-        *bv |= XSTATE_X87;
-    }
-    /* The image is in stack order: MMn is physical register n, ST((n - TOP) mod 8). */
-    unsigned top = (*fsw >> 11) & 7;
-    uint8_t physical[128];
-    for (unsigned n = 0; n < 8; n++)
-        mem_copy(physical + 16 * n, cpu->xsave + XSAVE_ST + 16 * ((n - top) & 7), 16);
-    store_selected(cpu, insn, address_cut(insn, cpu->gpr[X86_RDI]), physical + 16 * (insn->reg & 7), physical + 16 * (insn->rm & 7),
-                   1, 8);
-    /* Like every MMX instruction: TOP = 0, all tags valid (SDM 1 9.5.1). */
-    mem_copy(cpu->xsave + XSAVE_ST, physical, sizeof physical);
-    *fsw = (uint16_t)(*fsw & ~0x3800u);
-    cpu->xsave[4] = 0xff;
-    bt_fpu_unpark(cpu);
+    uint16_t fsw;
+    __asm__ volatile("fnstsw %0" : "=m"(fsw));
+    if (fsw & 0x80) /* a pending x87 exception would hit the reads below */
+        bt_raise(cpu, X86_EXC_MF);
+    Vector data, mask;
+    mmx_read(insn->reg, &data); /* also sets TOP = 0 and all tags valid, as MASKMOVQ does */
+    mmx_read(insn->rm, &mask);
+    store_selected(cpu, insn, address_cut(insn, cpu->gpr[X86_RDI]), &data, &mask, 1, 8);
 }

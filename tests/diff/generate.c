@@ -306,7 +306,7 @@ static void prepare_registers(Gen *g, const InsnRow *row, const Insn *in)
         g->c->in.gpr[X86_RSP] - WINDOW < WINDOW_RO * 4096 - 8) /* without TF: the trap after INT3 is not what is tested */
         g->c->plant[g->c->nplants++] = (Plant){(uint32_t)g->c->in.gpr[X86_RSP], rng_next(rng) & 0xffffffffffebfeffu};
     if (row->opcode_first == 0xf7 && row->map == MAP_0F)
-        set_gpr(g, X86_RDI, choose_target(rng, 16, false));
+        set_gpr(g, X86_RDI, choose_target(rng, 16, false) & ~(1ull << 63)); /* CPUs differ when no byte is stored */
     if (row->how == HOW_EMIT && row->tr == TR_XLAT)
         set_gpr(g, X86_RBX, choose_target(rng, 256, false) & ~0xffull);
     if (row->how == HOW_EMIT && (row->tr == TR_LOOP || row->tr == TR_JCXZ) && chance(rng, 50))
@@ -480,7 +480,7 @@ void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsign
         c->in.gpr[i] = chance(rng, 25) ? CODE + rng_below(rng, CODE_CASES) : interesting(rng);
     c->in.gpr[X86_RSP] = WINDOW + 4096 + (rng_below(rng, 2 * 4096) & (chance(rng, 90) ? ~7u : ~0u));
     if (chance(rng, 2))
-        c->in.gpr[X86_RSP] = choose_target(rng, 8, false);
+        c->in.gpr[X86_RSP] = choose_target(rng, 8, false) & ~(1ull << 63); /* IRET to it would fault natively */
     g.used[X86_RSP] = true;
     c->in.rip = rip;
     c->in.rflags = rng_next(rng) & (X86_FLAGS_STATUS | (chance(rng, 20) ? X86_FLAG_DF : 0));

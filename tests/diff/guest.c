@@ -174,7 +174,10 @@ void guest_run(Shared *shared)
         for (unsigned page = 0; page < WINDOW_PAGES; page++)
             memcpy(ram_bytes + window_frame(page), shared->template + page * 4096, 4096);
         for (unsigned i = 0; i < c->nplants; i++)
-            put64(window_frame((c->plant[i].address - WINDOW) / 4096) + c->plant[i].address % 4096, c->plant[i].value);
+            for (unsigned k = 0; k < 8; k++) {
+                unsigned at = c->plant[i].address - WINDOW + k;
+                ram_bytes[window_frame(at / 4096) + at % 4096] = (uint8_t)(c->plant[i].value >> 8 * k);
+            }
         state_build(&state, c);
         bt_cpu_ops.load(cpu, &state);
         CpuExit exit = bt_cpu_ops.run(cpu);

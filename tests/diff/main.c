@@ -116,7 +116,7 @@ static char *compare(const Case *c, const Result *n, const Result *g)
     /* A misaligned operand on a page that faults: the CPU raises #GP, bt looks the page up first and raises #PF. */
     if (n->vector == X86_EXC_GP && g->vector == X86_EXC_PF)
         for (unsigned i = 0; i < c->ninsns; i++)
-            if (insn_table[c->row[i]].attr & A_ALIGN) {
+            if (insn_table[c->row[i]].attr & A_ALIGN || strcmp(insn_table[c->row[i]].name, "cmpxchg16b") == 0) {
                 g_string_free(out, TRUE);
                 return NULL;
             }

@@ -44,6 +44,8 @@ static void case_load(ucontext_t *uc, const Case *c)
     uc->uc_mcontext.gregs[REG_RIP] = (greg_t)c->in.rip;
     uc->uc_mcontext.gregs[REG_EFL] = (greg_t)(c->in.rflags | 0x202);
     memcpy(fp, c->in.fx, 416); /* the rest of the 512 bytes is the kernel's */
+    /* EFLAGS.ID: sigreturn keeps the one in force now. */
+    __asm__ volatile("sub $128, %%rsp; pushf; orl $0x200000, (%%rsp); popf; add $128, %%rsp" : : : "memory", "cc");
     uint64_t bv = 7, zero = 0;
     memcpy(fp + 512, &bv, 8);
     memcpy(fp + 520, &zero, 8);
@@ -123,7 +125,6 @@ void native_init(Shared *shared)
     sigaltstack(&ss, NULL);
     for (unsigned i = 0; i < sizeof signals / sizeof signals[0]; i++)
         sigaction(signals[i], &sa, NULL);
-    __asm__ volatile("sub $128, %%rsp; pushf; orl $0x200000, (%%rsp); popf; add $128, %%rsp" : : : "memory", "cc"); /* EFLAGS.ID */
     syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)ORACLE_GS);
 }
 
