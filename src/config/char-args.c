@@ -49,8 +49,7 @@ CharConfig *char_config_parse(const char *option, const char *text, GError **err
             continue;
         g_autoptr(CharConfig) config = char_config_new(kinds[i].kind);
         if (!kinds[i].has_rest) {
-            if (config->kind == CHAR_STDIO)
-                config->signal = false;
+            config->signal = config->kind == CHAR_STDIO;
             return g_steal_pointer(&config);
         }
         if (config->kind == CHAR_FILE || config->kind == CHAR_PIPE) {
@@ -103,6 +102,7 @@ CharConfig *char_config_from_chardev(const char *text, GError **error)
                     backend ? backend : "");
         return NULL;
     }
+    config->signal = config->kind == CHAR_STDIO;
     config->id = g_strdup(opts_take(opts, "id"));
     if (!config->id) {
         g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "-chardev %s: id=NAME is missing", backend);

@@ -189,8 +189,10 @@ static gboolean check_chars(Config *config, GError **error)
     unsigned nterminal = is_stdio(config->debugcon) + is_stdio(config->monitor), nmonitor = config->monitor != NULL;
     for (unsigned i = 0; i < config->nserials; i++) {
         CharConfig *serial = config->serial[i];
-        if (config->serial_mon[i] || serial->mux)
+        if (config->serial_mon[i]) {
             serial->mux = true;
+            serial->signal = false; /* Ctrl-C belongs to the guest; Ctrl-A x ends */
+        }
         nterminal += is_stdio(serial);
         nmonitor += config->serial_mon[i];
         if (serial->kind == CHAR_PTY)

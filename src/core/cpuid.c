@@ -1,6 +1,5 @@
 #include "core/cpuid.h"
 
-#include <cpuid.h>
 #include <string.h>
 
 #include "core/error.h"
@@ -35,6 +34,10 @@ static const struct {
     { "gfni", 7, 0, ECX, 8, HOST },        { "vaes", 7, 0, ECX, 9, HOST },         { "vpclmulqdq", 7, 0, ECX, 10, HOST },
     { "rdpid", 7, 0, ECX, 22, OURS },      { "fsrm", 7, 0, EDX, 4, OURS },         { "avx-vnni", 7, 1, EAX, 4, HOST },
     { "xsaveopt", 0xd, 1, EAX, 0, HOST },  { "xsavec", 0xd, 1, EAX, 1, HOST },     { "xgetbv1", 0xd, 1, EAX, 2, HOST },
+    /* Speculation: a translator's guest is safe from it by other means.  With these a kernel takes "enhanced IBRS", which costs nothing, rather
+     * than return trampolines, which cost much. */
+    { "spec-ctrl", 7, 0, EDX, 26, OURS },  { "arch-capabilities", 7, 0, EDX, 29, OURS },
+    { "lfence-always-serializing", 0x80000021, 0, EAX, 2, OURS }, { "auto-ibrs", 0x80000021, 0, EAX, 8, OURS },
     { "lahf-lm", 0x80000001, 0, ECX, 0, OURS },       { "abm", 0x80000001, 0, ECX, 5, HOST },
     { "3dnowprefetch", 0x80000001, 0, ECX, 8, OURS }, { "syscall", 0x80000001, 0, EDX, 11, OURS },
     { "nx", 0x80000001, 0, EDX, 20, OURS },           { "mmxext", 0x80000001, 0, EDX, 22, HOST },
@@ -73,6 +76,21 @@ static void leaf_add_text(CpuidModel *model, uint32_t leaf, const char text[16])
     memcpy(&row->edx, text + 12, 4);
 }
 
+/* <cpuid.h> is not used: an include path with this folder on it would find our own header. */
+static void host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out_reg[4])
+{
+    __asm__ volatile("cpuid" : "=a"(out_reg[0]), "=b"(out_reg[1]), "=c"(out_reg[2]), "=d"(out_reg[3]) : "a"(leaf), "c"(subleaf));
+}
+
+static void host_leaf(uint32_t leaf, uint32_t subleaf, uint32_t out_reg[4])
+{
+    host_cpuid(leaf & 0x80000000u, 0, out_reg);
+    if (out_reg[EAX] >= leaf)
+        host_cpuid(leaf, subleaf, out_reg);
+    else
+        memset(out_reg, 0, 4 * sizeof out_reg[0]);
+}
+
 static bool host_has(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit)
 {
     static struct {
@@ -85,8 +103,7 @@ static bool host_has(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit
             cache[i].leaf = leaf;
             cache[i].subleaf = subleaf;
             cache[i].is_known = true;
-            if (!__get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]))
-                memset(r, 0, sizeof cache[i].reg);
+            host_leaf(leaf, subleaf, r);
         }
         if (cache[i].leaf == leaf && cache[i].subleaf == subleaf)
             return cache[i].reg[reg] >> bit & 1;
@@ -124,7 +141,7 @@ void cpuid_model_init(CpuidModel *out_model)
     leaf_add_text(model, 0x40000000, "\1\0\0\x40SegueSegueVM");
     leaf_add(model, 0x40000001, -1);
     *leaf_add(model, 0x80000000, -1) =
-        (CpuidLeaf){ .leaf = 0x80000000, .eax = 0x80000008, .ebx = 0x68747541, .edx = 0x69746e65, .ecx = 0x444d4163 };
+        (CpuidLeaf){ .leaf = 0x80000000, .eax = 0x80000021, .ebx = 0x68747541, .edx = 0x69746e65, .ecx = 0x444d4163 };
     leaf_add(model, 0x80000001, -1)->eax = 0x00300f10;
     leaf_add_text(model, 0x80000002, "Segue Virtual CP");
     leaf_add_text(model, 0x80000003, "U (bt)\0\0\0\0\0\0\0\0\0");
@@ -134,6 +151,7 @@ void cpuid_model_init(CpuidModel *out_model)
     *leaf_add(model, 0x80000006, -1) = (CpuidLeaf){ .leaf = 0x80000006, .ecx = 0x02006140 };
     leaf_add(model, 0x80000007, -1);
     leaf_add(model, 0x80000008, -1)->eax = 0x3028; /* 48 linear, 40 physical address bits */
+    leaf_add(model, 0x80000021, -1);
     for (size_t i = 0; i < G_N_ELEMENTS(features); i++)
         if (features[i].origin == OURS || host_has(features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit))
             *leaf_reg(model, features[i].leaf, features[i].subleaf, features[i].reg) |= 1u << features[i].bit;

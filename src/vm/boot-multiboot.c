@@ -156,8 +156,8 @@ gboolean boot_multiboot(BootJob *job, bool *out_is_mine, GError **error)
     uint32_t flags = boot_u32(file + at + 4);
     if (flags & UNKNOWN_MANDATORY)
         return boot_fail(job, error, "it requires multiboot features 0x%x that do not exist here", flags & UNKNOWN_MANDATORY);
-    uint32_t entry;
-    uint64_t end;
+    uint32_t entry = 0;
+    uint64_t end = 0;
     if (flags & HAS_ADDRESSES ? !address_load(job, at, &entry, &end, error) : !elf32_load(job, &entry, &end, error))
         return FALSE;
     if (!info_write(job, end, error))

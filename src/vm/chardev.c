@@ -47,7 +47,6 @@ struct Chardev {
     bool is_cancelled; /* atomic */
 };
 
-static void input_deliver(Chardev *chardev);
 static void input_watch(Chardev *chardev);
 
 /* --- output --- */
@@ -142,8 +141,6 @@ static const CharFront *front_now(const Chardev *chardev)
     return front->receive ? front : NULL;
 }
 
-static bool is_mux(const Chardev *chardev) { return chardev->config->mux || chardev->front[CHAR_SLOT_MONITOR].receive != NULL; }
-
 static void mux_help(Chardev *chardev)
 {
     static const char text[] = "\r\nC-a h    print this help\r\nC-a x    exit\r\nC-a b    send break to the serial port\r\n"
@@ -183,7 +180,7 @@ static void input_deliver(Chardev *chardev)
 {
     size_t at = 0;
     while (at < chardev->queued) {
-        if (is_mux(chardev) && chardev->config->mux) {
+        if (chardev->config->mux) {
             if (chardev->escaped) {
                 uint8_t key = chardev->queue[at];
                 if (key != ESCAPE && !strchr("xcbh?", key ? key : 'z')) {

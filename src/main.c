@@ -1,0 +1,89 @@
+/* argv → Config → Vm → run → exit status.  The only place that prints for the user, and the only one that ends the process. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bt/bt.h"
+#include "config/config.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "monitor/hmp.h"
+#include "vm/terminal.h"
+#include "vm/vm.h"
+
+static int fail(const GError *error)
+{
+    fprintf(stderr, "segue: %s\n", error->message);
+    return error->domain == VMM_ERROR ? error->code : VMM_ERROR_HOST;
+}
+
+static gboolean pidfile_write(const char *path, GError **error)
+{
+    g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
+    g_autoptr(GError) cause = NULL;
+    if (!path || g_file_set_contents(path, text, -1, &cause))
+        return TRUE;
+    g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "-pidfile: %s", cause->message);
+    return FALSE;
+}
+
+static int guest_run(const Config *config)
+{
+    g_autoptr(GError) error = NULL;
+    if (!log_open(config->log_mask, config->log_path, &error))
+        return fail(error);
+    for (guint i = 0; i < config->ignored->len; i++)
+        log_text(LOG_OPTS, "%s: accepted, without effect here", (const char *)g_ptr_array_index(config->ignored, i));
+    terminal_guard();
+    g_autoptr(Vm) vm = vm_new(config, &bt_cpu_ops, &error);
+    if (!vm || !pidfile_write(config->pidfile, &error))
+        return fail(error);
+    Chardev *monitor = vm_monitor_chardev(vm);
+    g_autoptr(Hmp) hmp = monitor ? hmp_new(vm, monitor) : NULL;
+    g_autofree char *message = NULL;
+    int status = vm_run(vm, &message);
+    terminal_restore();
+    if (message)
+        fprintf(stderr, "segue: %s\n", message);
+    if (config->pidfile)
+        unlink(config->pidfile);
+    return status;
+}
+
+/* "segue WORD …" */
+static int subcommand(const char *word)
+{
+    g_autofree char *text = NULL;
+    if (!strcmp(word, "version"))
+        text = args_version();
+    else if (!strcmp(word, "help"))
+        text = args_help();
+    if (text) {
+        fputs(text, stdout);
+        return 0;
+    }
+    if (!strcmp(word, "run"))
+        fprintf(stderr, "segue: run: .vmx files are not in this version; use QEMU-style options, see segue -help\n");
+    else
+        fprintf(stderr, "segue: '%s': unknown command; known: version, help; or QEMU-style options, see segue -help\n", word);
+    return VMM_ERROR_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    g_autofree char *program = g_path_get_basename(argv[0]);
+    bool is_qemu = g_str_has_prefix(program, "qemu-system-") || !strcmp(program, "kvm");
+    if (argc > 1 && argv[1][0] != '-' && !is_qemu)
+        return subcommand(argv[1]);
+    g_autoptr(Config) config = config_new();
+    g_autoptr(GError) error = NULL;
+    if (!args_parse(config, argc - 1, (const char *const *)argv + 1, &error))
+        return fail(error);
+    if (config->action == CONFIG_TEXT) {
+        fputs(config->text, stdout);
+        return 0;
+    }
+    if (!config_check(config, &error))
+        return fail(error);
+    return guest_run(config);
+}

@@ -1,0 +1,401 @@
+#include "vm/board.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "devices/acpi-pm.h"
+#include "devices/debugcon.h"
+#include "devices/fw-cfg.h"
+#include "devices/hpet.h"
+#include "devices/i8042.h"
+#include "devices/i8254.h"
+#include "devices/i8259.h"
+#include "devices/ioapic.h"
+#include "devices/isa-debug-exit.h"
+#include "devices/mc146818.h"
+#include "devices/ns16550.h"
+#include "devices/post80.h"
+#include "vm/acpi.h"
+#include "vm/boot.h"
+
+#define NISA_IRQS 16
+
+typedef struct SerialPort {
+    Board *board;
+    Ns16550 *uart;
+    Chardev *chardev;
+} SerialPort;
+
+struct Board {
+    BoardWires wires;
+    bool has_acpi, has_hpet, has_i8042, has_pit;
+    Bus *ports, *memory;
+    Bus *lapic_page; /* the boot processor's, addressed from 0 */
+    uint32_t irq_sources[NISA_IRQS]; /* bit s: source s holds the line up */
+    I8259 *pic;
+    Ioapic *ioapic;
+    LapicBus *lapic_bus;
+    Lapic *lapic;
+    I8254 *pit;
+    Mc146818 *rtc;
+    I8042 *kbc;
+    Hpet *hpet;
+    AcpiPm *pm;
+    PciBus *pci;
+    FwCfg *fw;
+    Post80 post;
+    Debugcon *debugcon;
+    IsaDebugExit *debug_exit;
+    SerialPort serial[CONFIG_MAX_SERIAL];
+};
+
+/* --- interrupts --- */
+
+/* Several chips may share an ISA IRQ: each is a source with a bit of its own.  number = IRQ | source << 8. */
+enum { SOURCE_ISA, SOURCE_PCI, SOURCE_HPET, SOURCE_SERIAL0, SOURCE_SERIAL_LAST = SOURCE_SERIAL0 + CONFIG_MAX_SERIAL - 1 };
+
+static void isa_irq_set(void *opaque, unsigned number, bool level)
+{
+    Board *board = opaque;
+    unsigned irq = number & 0xff, source = number >> 8;
+    if (irq >= NISA_IRQS)
+        return;
+    if (level)
+        board->irq_sources[irq] |= 1u << source;
+    else
+        board->irq_sources[irq] &= ~(1u << source);
+    bool is_up = board->irq_sources[irq] != 0;
+    i8259_set_irq(board->pic, irq, is_up);
+    ioapic_set_irq(board->ioapic, irq == 0 ? 2 : irq, is_up);
+}
+
+static void pci_irq_set(void *opaque, unsigned number, bool level) { isa_irq_set(opaque, number | SOURCE_PCI << 8, level); }
+
+static void hpet_isa_irq_set(void *opaque, unsigned number, bool level) { isa_irq_set(opaque, number | SOURCE_HPET << 8, level); }
+
+static void hpet_gsi_set(void *opaque, unsigned number, bool level)
+{
+    Board *board = opaque;
+    if (number < IOAPIC_NPINS)
+        ioapic_set_irq(board->ioapic, number, level);
+}
+
+static IrqLine isa_line(Board *board, unsigned irq, unsigned source)
+{
+    return (IrqLine){ .set = isa_irq_set, .opaque = board, .number = irq | source << 8 };
+}
+
+static void hpet_legacy_changed(void *opaque, bool is_on)
+{
+    Board *board = opaque;
+    if (board->pit)
+        i8254_set_irq_enabled(board->pit, !is_on);
+    mc146818_set_irq_enabled(board->rtc, !is_on);
+}
+
+/* Also the wires' shape for the LAPIC. */
+static int board_pic_acknowledge(void *opaque)
+{
+    Board *board = opaque;
+    return pic_acknowledge(board->pic);
+}
+
+static uint64_t board_guest_tsc(void *opaque)
+{
+    Board *board = opaque;
+    return board->wires.guest_tsc(board->wires.opaque);
+}
+
+static void board_nmi(void *opaque)
+{
+    Board *board = opaque;
+    board->wires.nmi(board->wires.opaque);
+}
+
+static void board_cpu_init(void *opaque)
+{
+    Board *board = opaque;
+    board->wires.cpu_init(board->wires.opaque);
+}
+
+static void board_cpu_startup(void *opaque, uint8_t vector) {} /* the boot processor never waits for a SIPI */
+
+static void board_ask_reset(void *opaque)
+{
+    Board *board = opaque;
+    board->wires.reset(board->wires.opaque);
+}
+
+static void board_ask_power_off(void *opaque)
+{
+    Board *board = opaque;
+    board->wires.power_off(board->wires.opaque);
+}
+
+static void board_ask_debug_exit(void *opaque, unsigned status)
+{
+    Board *board = opaque;
+    board->wires.debug_exit(board->wires.opaque, status);
+}
+
+/* --- serial ports --- */
+
+static size_t serial_receive(void *opaque, const uint8_t *bytes, size_t count)
+{
+    SerialPort *serial = opaque;
+    g_mutex_lock(serial->board->wires.lock);
+    size_t taken = ns16550_receive(serial->uart, bytes, count);
+    g_mutex_unlock(serial->board->wires.lock);
+    return taken;
+}
+
+static void serial_break(void *opaque)
+{
+    SerialPort *serial = opaque;
+    g_mutex_lock(serial->board->wires.lock);
+    ns16550_receive_break(serial->uart);
+    g_mutex_unlock(serial->board->wires.lock);
+}
+
+static void serial_write(void *opaque, const uint8_t *bytes, size_t count)
+{
+    SerialPort *serial = opaque;
+    chardev_write(serial->chardev, bytes, count);
+}
+
+static void serial_can_receive(void *opaque)
+{
+    SerialPort *serial = opaque;
+    chardev_ready(serial->chardev);
+}
+
+static void debugcon_write(void *opaque, const uint8_t *bytes, size_t count)
+{
+    Board *board = opaque;
+    if (board->wires.debugcon)
+        chardev_write(board->wires.debugcon, bytes, count);
+}
+
+/* --- building --- */
+
+static int64_t rtc_start(const Config *config)
+{
+    if (config->rtc_base >= 0)
+        return config->rtc_base;
+    time_t now = time(NULL);
+    struct tm local;
+    if (config->rtc_local && localtime_r(&now, &local))
+        return (int64_t)now + local.tm_gmtoff;
+    return (int64_t)now;
+}
+
+static void chips_build(Board *board, const Config *config)
+{
+    const BoardWires *wires = &board->wires;
+    Clock *clock = wires->clock;
+    board->lapic_bus = lapic_bus_new();
+    board->ioapic = ioapic_new(&(IoapicWires){ .sink = lapic_bus_sink(board->lapic_bus), .id = 0 });
+    lapic_bus_set_eoi(board->lapic_bus, ioapic_eoi, board->ioapic);
+    board->lapic = lapic_new(&(LapicWires){ .clock = clock, .index = 0, .bus = board->lapic_bus, .cpu_irq = wires->cpu_irq,
+                                            .tsc_hz = wires->tsc_hz, .guest_tsc = board_guest_tsc,
+                                            .pic_acknowledge = board_pic_acknowledge, .nmi = board_nmi, .init = board_cpu_init,
+                                            .startup = board_cpu_startup, .opaque = board });
+    board->pic = i8259_new(&(I8259Wires){ .output = lapic_lint(board->lapic, 0) });
+    if (board->has_pit)
+        board->pit = i8254_new(&(I8254Wires){ .clock = clock, .irq = isa_line(board, 0, SOURCE_ISA) });
+    uint64_t low = MIN(wires->ram->size_bytes, BOOT_PCI_HOLE_START);
+    board->rtc = mc146818_new(&(Mc146818Wires){ .clock = clock, .irq = isa_line(board, 8, SOURCE_ISA), .start_time_s = rtc_start(config),
+                                                .ram_below_4g = low, .ram_above_4g = wires->ram->size_bytes - low,
+                                                .ncpus = config->ncpus });
+    if (board->has_i8042)
+        board->kbc = i8042_new(&(I8042Wires){ .keyboard_irq = isa_line(board, 1, SOURCE_ISA), .mouse_irq = isa_line(board, 12, SOURCE_ISA),
+                                              .reset = board_ask_reset, .opaque = board });
+    if (board->has_hpet)
+        board->hpet = hpet_new(&(HpetWires){ .clock = clock, .gsi = { .set = hpet_gsi_set, .opaque = board },
+                                             .isa_irq = { .set = hpet_isa_irq_set, .opaque = board },
+                                             .legacy_changed = hpet_legacy_changed, .opaque = board });
+    board->pm = acpi_pm_new(&(AcpiPmWires){ .clock = clock, .sci = isa_line(board, ACPI_PM_SCI_IRQ, SOURCE_ISA),
+                                            .power_off = board_ask_power_off, .opaque = board });
+    board->pci = pci_bus_new(&(PciBusWires){ .ports = board->ports, .memory = board->memory,
+                                             .isa_irq = { .set = pci_irq_set, .opaque = board },
+                                             .msi = lapic_bus_sink(board->lapic_bus), .reset = board_ask_reset, .opaque = board });
+    if (config->debugcon)
+        board->debugcon = debugcon_new(&(DebugconWires){ .write = debugcon_write, .opaque = board, .readback = 0xe9 });
+    if (config->has_debug_exit)
+        board->debug_exit = isa_debug_exit_new(&(IsaDebugExitWires){ .exit = board_ask_debug_exit, .opaque = board });
+    static const unsigned serial_irqs[CONFIG_MAX_SERIAL] = { 4, 3, 4, 3 };
+    for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++) {
+        SerialPort *serial = &board->serial[i];
+        if (!wires->serial[i])
+            continue;
+        *serial = (SerialPort){ .board = board, .chardev = wires->serial[i] };
+        serial->uart = ns16550_new(&(Ns16550Wires){ .clock = clock, .irq = isa_line(board, serial_irqs[i], SOURCE_SERIAL0 + i),
+                                                    .write = serial_write, .can_receive = serial_can_receive, .opaque = serial });
+        chardev_set_front(serial->chardev, CHAR_SLOT_GUEST,
+                          &(CharFront){ .receive = serial_receive, .send_break = serial_break, .opaque = serial });
+    }
+}
+
+static gboolean firmware_config_build(Board *board, const Config *config, GError **error)
+{
+    const Ram *ram = board->wires.ram;
+    board->fw = fw_cfg_new(&(FwCfgWires){ .ram = ram });
+    fw_cfg_add_u64(board->fw, FW_CFG_RAM_SIZE, ram->size_bytes);
+    fw_cfg_add_u16(board->fw, FW_CFG_NOGRAPHIC, 1);
+    fw_cfg_add_u16(board->fw, FW_CFG_NCPUS, (uint16_t)config->ncpus);
+    fw_cfg_add_u16(board->fw, FW_CFG_MAX_CPUS, (uint16_t)config->ncpus);
+    BootE820 map[BOOT_E820_MAX];
+    unsigned n = 0;
+    for (unsigned i = 0; i < ram->nslots; i++)
+        if (!ram->slot[i].is_rom && (ram->slot[i].start == 0 || ram->slot[i].start >> 32)) {
+            uint64_t size = ram->slot[i].start ? ram->slot[i].size : boot_low_top(ram);
+            map[n++] = (BootE820){ ram->slot[i].start, size, BOOT_E820_RAM };
+        }
+    return fw_cfg_add_file(board->fw, "etc/e820", map, n * sizeof map[0], error);
+}
+
+/* One row a range: the board's whole address map. */
+static gboolean map_build(Board *board, const Config *config, GError **error)
+{
+    const struct {
+        Bus *bus;
+        uint64_t start, size;
+        const BusOps *ops;
+        void *device; /* NULL: not built */
+    } rows[] = {
+        { board->ports, 0x20, 2, &i8259_master_ops, board->pic },
+        { board->ports, 0xa0, 2, &i8259_slave_ops, board->pic },
+        { board->ports, 0x4d0, 2, &i8259_elcr_ops, board->pic },
+        { board->ports, 0x40, 4, &i8254_ops, board->pit },
+        { board->ports, 0x61, 1, &i8254_speaker_ops, board->pit },
+        { board->ports, 0x60, 1, &i8042_data_ops, board->kbc },
+        { board->ports, 0x64, 1, &i8042_command_ops, board->kbc },
+        { board->ports, 0x92, 1, &i8042_port92_ops, board->kbc },
+        { board->ports, 0x70, 2, &mc146818_ops, board->rtc },
+        { board->ports, 0x80, 1, &post80_ops, &board->post },
+        { board->ports, 0x3f8, 8, &ns16550_ops, board->serial[0].uart },
+        { board->ports, 0x2f8, 8, &ns16550_ops, board->serial[1].uart },
+        { board->ports, 0x3e8, 8, &ns16550_ops, board->serial[2].uart },
+        { board->ports, 0x2e8, 8, &ns16550_ops, board->serial[3].uart },
+        { board->ports, 0x510, 2, &fw_cfg_ops, board->fw },
+        { board->ports, 0x514, 8, &fw_cfg_dma_ops, board->fw },
+        { board->ports, ACPI_PM_BASE, ACPI_PM_SIZE, &acpi_pm_ops, board->pm },
+        { board->ports, ACPI_PM_GPE_BASE, ACPI_PM_GPE_SIZE, &acpi_pm_gpe_ops, board->pm },
+        { board->ports, ACPI_PM_SMI_PORT, 2, &acpi_pm_smi_ops, board->pm },
+        { board->ports, 0xcf8, 8, &pci_bus_ops, board->pci },
+        { board->memory, IOAPIC_BASE, IOAPIC_SIZE, &ioapic_ops, board->ioapic },
+        { board->memory, HPET_BASE, HPET_SIZE, &hpet_ops, board->hpet },
+        { board->lapic_page, 0, LAPIC_SIZE, &lapic_ops, board->lapic },
+        /* Last, because the user chose where. */
+        { board->ports, config->debugcon_port, 1, &debugcon_ops, board->debugcon },
+        { board->ports, config->debug_exit_port, config->debug_exit_size, &isa_debug_exit_ops, board->debug_exit },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (rows[i].device && !bus_add(rows[i].bus, rows[i].start, rows[i].size, rows[i].ops, rows[i].device, error))
+            return FALSE;
+    return TRUE;
+}
+
+Board *board_new(const Config *config, const BoardWires *wires, GError **error)
+{
+    g_autoptr(Board) board = g_new0(Board, 1);
+    board->wires = *wires;
+    board->has_acpi = config->has_acpi;
+    board->has_hpet = config->has_hpet;
+    board->has_i8042 = config->has_i8042;
+    board->has_pit = config->has_pit;
+    board->ports = bus_new("port", 0xffff);
+    board->memory = bus_new("mmio", UINT64_MAX);
+    board->lapic_page = bus_new("lapic", LAPIC_SIZE - 1);
+    chips_build(board, config);
+    if (wires->is_firmware_boot && !firmware_config_build(board, config, error))
+        return NULL;
+    if (!map_build(board, config, error))
+        return NULL;
+    return g_steal_pointer(&board);
+}
+
+void board_free(Board *board)
+{
+    if (!board)
+        return;
+    for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
+        ns16550_free(board->serial[i].uart);
+    isa_debug_exit_free(board->debug_exit);
+    debugcon_free(board->debugcon);
+    fw_cfg_free(board->fw);
+    pci_bus_free(board->pci);
+    acpi_pm_free(board->pm);
+    hpet_free(board->hpet);
+    i8042_free(board->kbc);
+    mc146818_free(board->rtc);
+    i8254_free(board->pit);
+    i8259_free(board->pic);
+    lapic_free(board->lapic);
+    ioapic_free(board->ioapic);
+    lapic_bus_free(board->lapic_bus);
+    bus_free(board->lapic_page);
+    bus_free(board->memory);
+    bus_free(board->ports);
+    g_free(board);
+}
+
+void board_reset(Board *board)
+{
+    pci_bus_reset(board->pci);
+    for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
+        if (board->serial[i].uart)
+            ns16550_reset(board->serial[i].uart);
+    if (board->fw)
+        fw_cfg_reset(board->fw);
+    acpi_pm_reset(board->pm);
+    if (board->hpet)
+        hpet_reset(board->hpet);
+    if (board->kbc)
+        i8042_reset(board->kbc);
+    mc146818_reset(board->rtc);
+    if (board->pit)
+        i8254_reset(board->pit);
+    ioapic_reset(board->ioapic);
+    i8259_reset(board->pic);
+    lapic_reset(board->lapic);
+    memset(board->irq_sources, 0, sizeof board->irq_sources);
+}
+
+uint64_t board_publish(Board *board)
+{
+    pci_bus_set_default_routes(board->pci);
+    g_autoptr(GError) error = NULL;
+    if (!pci_bus_assign(board->pci, &error))
+        log_text(LOG_GUEST_ERRORS, "%s", error->message);
+    if (!board->has_acpi)
+        return 0;
+    return acpi_build(board->wires.ram, &(AcpiParams){ .ncpus = 1, .has_hpet = board->has_hpet, .has_i8042 = board->has_i8042 });
+}
+
+uint64_t board_port_read(Board *board, uint16_t port, unsigned size) { return bus_read(board->ports, port, size); }
+
+void board_port_write(Board *board, uint16_t port, unsigned size, uint64_t value) { bus_write(board->ports, port, size, value); }
+
+uint64_t board_mmio_read(Board *board, Gpa gpa, unsigned size)
+{
+    if (lapic_covers(board->lapic, gpa))
+        return bus_read(board->lapic_page, gpa - page_of(lapic_base(board->lapic)), size);
+    return bus_read(board->memory, gpa, size);
+}
+
+void board_mmio_write(Board *board, Gpa gpa, unsigned size, uint64_t value)
+{
+    if (lapic_covers(board->lapic, gpa))
+        bus_write(board->lapic_page, gpa - page_of(lapic_base(board->lapic)), size, value);
+    else
+        bus_write(board->memory, gpa, size, value);
+}
+
+Lapic *board_lapic(Board *board) { return board->lapic; }
+
+PciBus *board_pci(Board *board) { return board->pci; }
+
+void board_power_button(Board *board) { acpi_pm_power_button(board->pm); }

@@ -1,0 +1,52 @@
+/*
+ * Run: the boot processor's thread and the one loop that all engines run in.
+ *
+ * The vCPU thread takes the machine lock for everything but CpuOps.run(), and each CpuHost call takes it again inside.  Requests from other
+ * threads are flags under the lock, followed by run_kick().
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "core/cpu.h"
+#include "vm/board.h"
+#include "vm/boot.h"
+
+typedef struct Run Run;
+
+typedef struct RunWires {
+    const CpuOps *ops;
+    Ram *ram;
+    const CpuidModel *cpuid;
+    GMutex *lock;
+    Boot *boot;
+    bool start_paused;
+    /* What only the machine can decide; called on the vCPU's thread with the lock held. */
+    void (*triple_fault)(void *opaque, const char *reason); /* ask for a reset or end */
+    void (*failed)(void *opaque, const char *reason);       /* the engine or the loader cannot go on */
+    void *opaque;
+} RunWires;
+
+/* run_new: creates the vCPU.   run_start: its thread, which loads kernel or firmware first; @board outlives the thread. */
+Run *run_new(const RunWires *wires, GError **error);
+void run_start(Run *run, Board *board);
+/* run_finish: ends the thread.  FALSE when it did not end within three seconds; @run must not be freed then. */
+bool run_finish(Run *run);
+void run_free(Run *run);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Run, run_free)
+
+IrqLine run_irq_line(Run *run);         /* the INTR input */
+uint64_t run_guest_tsc(const Run *run);
+
+/* Requests: lock held. */
+void run_ask_reset(Run *run); /* whole machine, before the next instruction */
+void run_ask_init(Run *run);  /* the CPU only */
+void run_nmi(Run *run);
+
+/* run_pause: returns when the vCPU stands between two instructions; calls nest, run_resume() undoes one.  Lock held, dropped meanwhile;
+ * never on the vCPU's thread: there run_ask_pause() takes effect before the next instruction. */
+void run_pause(Run *run);
+void run_ask_pause(Run *run);
+void run_resume(Run *run);
+char *run_describe(Run *run); /* registers; the vCPU must be paused */

@@ -1,0 +1,371 @@
+#include "vm/vm.h"
+
+#include <glib-unix.h>
+#include <signal.h>
+#include <time.h>
+#include <x86intrin.h>
+
+#include "core/clock.h"
+#include "core/cpuid.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "vm/board.h"
+#include "vm/boot.h"
+#include "vm/run.h"
+
+#define TSC_MEASURE_NS 5000000
+
+struct Vm {
+    const Config *config;
+    GMutex lock; /* the machine lock: devices, clock, requests.  Taken before a Chardev's own */
+    GMainLoop *loop;
+    Clock *clock;
+    Ram *ram;
+    Boot *boot;
+    Chardev *serial[CONFIG_MAX_SERIAL], *debugcon, *monitor;
+    Chardev *monitor_shared; /* one of the above: the monitor's when it has none of its own */
+    CpuidModel cpuid;
+    Run *run;
+    Board *board;
+    uint64_t tsc_hz;
+
+    /* Under the lock. */
+    bool is_stopped; /* by the user, or after power-off with -no-shutdown */
+    bool has_ended;
+    bool is_stuck; /* the vCPU's thread did not end */
+    int status;
+    char *message;
+};
+
+static uint64_t nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t tsc_hz_measure(void)
+{
+    uint64_t ns0 = nanoseconds(), tsc0 = __rdtsc(), ns1;
+    do
+        ns1 = nanoseconds();
+    while (ns1 - ns0 < TSC_MEASURE_NS);
+    return (uint64_t)((double)(__rdtsc() - tsc0) * 1e9 / (double)(ns1 - ns0));
+}
+
+/* --- ending --- */
+
+/* Lock held; the first end counts. */
+static void vm_end(Vm *vm, int status, const char *message)
+{
+    if (vm->has_ended)
+        return;
+    vm->has_ended = true;
+    vm->status = status;
+    vm->message = g_strdup(message);
+    run_ask_pause(vm->run);
+    g_main_loop_quit(vm->loop);
+}
+
+static void guest_power_off(void *opaque)
+{
+    Vm *vm = opaque;
+    if (vm->config->no_shutdown) {
+        if (!vm->is_stopped) {
+            vm->is_stopped = true;
+            clock_stop(vm->clock);
+            run_ask_pause(vm->run);
+        }
+        return;
+    }
+    vm_end(vm, VM_STATUS_OFF, NULL);
+}
+
+static void guest_reset(void *opaque)
+{
+    Vm *vm = opaque;
+    if (vm->config->no_reboot)
+        vm_end(vm, VM_STATUS_OFF, NULL);
+    else
+        run_ask_reset(vm->run);
+}
+
+static void guest_debug_exit(void *opaque, unsigned status)
+{
+    Vm *vm = opaque;
+    vm_end(vm, (int)(status & 0xff), NULL);
+}
+
+static void guest_cpu_init(void *opaque)
+{
+    Vm *vm = opaque;
+    run_ask_init(vm->run);
+}
+
+static void guest_triple_fault(void *opaque, const char *reason)
+{
+    Vm *vm = opaque;
+    if (vm->config->no_reboot) {
+        g_autofree char *message = g_strdup_printf("guest crashed: %s", reason);
+        vm_end(vm, VM_STATUS_CRASHED, message);
+    } else {
+        run_ask_reset(vm->run);
+    }
+}
+
+static void engine_failed(void *opaque, const char *reason)
+{
+    Vm *vm = opaque;
+    vm_end(vm, VM_STATUS_INTERNAL, reason);
+}
+
+static void wire_nmi(void *opaque)
+{
+    Vm *vm = opaque;
+    run_nmi(vm->run);
+}
+
+static uint64_t wire_guest_tsc(void *opaque)
+{
+    Vm *vm = opaque;
+    return run_guest_tsc(vm->run);
+}
+
+static void char_quit(void *opaque)
+{
+    Vm *vm = opaque;
+    vm_quit(vm);
+}
+
+/* --- building --- */
+
+static gboolean chardev_build(Vm *vm, const char *option, const CharConfig *config, Chardev **out_chardev, GError **error)
+{
+    if (!config || config->kind == CHAR_NONE)
+        return TRUE;
+    *out_chardev = chardev_new(config, &(CharWires){ .quit = char_quit, .opaque = vm }, error);
+    if (!*out_chardev) {
+        g_prefix_error(error, "%s: ", option);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean chardevs_build(Vm *vm, GError **error)
+{
+    const Config *config = vm->config;
+    for (unsigned i = 0; i < config->nserials; i++) {
+        if (!chardev_build(vm, "-serial", config->serial[i], &vm->serial[i], error))
+            return FALSE;
+        if (config->serial_mon[i])
+            vm->monitor_shared = vm->serial[i];
+    }
+    return chardev_build(vm, "-monitor", config->monitor, &vm->monitor, error) &&
+           chardev_build(vm, "-device isa-debugcon", config->debugcon, &vm->debugcon, error);
+}
+
+static gboolean cpuid_build(Vm *vm, GError **error)
+{
+    const Config *config = vm->config;
+    cpuid_model_init(&vm->cpuid);
+    for (guint i = 0; i < config->cpu_features->len; i++) {
+        const ConfigCpuFeature *feature = g_ptr_array_index(config->cpu_features, i);
+        if (!cpuid_model_set(&vm->cpuid, feature->name, feature->on, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
+{
+    g_autoptr(Vm) vm = g_new0(Vm, 1);
+    vm->config = config;
+    g_mutex_init(&vm->lock);
+    vm->loop = g_main_loop_new(NULL, FALSE);
+    /* Sockets first: a driver may connect before anything slow has happened. */
+    if (!chardevs_build(vm, error) || !cpuid_build(vm, error))
+        return NULL;
+    vm->boot = boot_open(&(BootParams){ .kernel = config->kernel, .initrd = config->initrd, .append = config->append, .bios = config->bios,
+                                        .has_long_mode = cpuid_model_has(&vm->cpuid, "lm") },
+                         error);
+    if (!vm->boot)
+        return NULL;
+    vm->ram = ram_new(config->ram_bytes, error);
+    if (!vm->ram)
+        return NULL;
+    /* A malformed image is the user's error now, not an internal one on the vCPU's thread later. */
+    X86State first;
+    if (!boot_load(vm->boot, vm->ram, 0, &first, error))
+        return NULL;
+    vm->clock = clock_new(NULL, &vm->lock, error);
+    if (!vm->clock)
+        return NULL;
+    vm->tsc_hz = tsc_hz_measure();
+    vm->is_stopped = config->start_stopped;
+    if (vm->is_stopped)
+        clock_stop(vm->clock);
+    vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .lock = &vm->lock, .boot = vm->boot,
+                                   .start_paused = config->start_stopped, .triple_fault = guest_triple_fault, .failed = engine_failed,
+                                   .opaque = vm },
+                      error);
+    if (!vm->run)
+        return NULL;
+    BoardWires wires = {
+        .ram = vm->ram, .clock = vm->clock, .lock = &vm->lock, .cpu_irq = run_irq_line(vm->run), .tsc_hz = vm->tsc_hz,
+        .guest_tsc = wire_guest_tsc, .nmi = wire_nmi, .power_off = guest_power_off, .reset = guest_reset,
+        .debug_exit = guest_debug_exit, .cpu_init = guest_cpu_init, .opaque = vm, .debugcon = vm->debugcon,
+        .is_firmware_boot = boot_is_firmware(vm->boot),
+    };
+    for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
+        wires.serial[i] = vm->serial[i];
+    vm->board = board_new(config, &wires, error);
+    return vm->board ? g_steal_pointer(&vm) : NULL;
+}
+
+void vm_free(Vm *vm)
+{
+    if (!vm || vm->is_stuck) /* a thread still uses it: only the end of the process frees it */
+        return;
+    run_free(vm->run);
+    board_free(vm->board);
+    clock_free(vm->clock);
+    ram_free(vm->ram);
+    boot_free(vm->boot);
+    for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
+        chardev_free(vm->serial[i]);
+    chardev_free(vm->debugcon);
+    chardev_free(vm->monitor);
+    if (vm->loop)
+        g_main_loop_unref(vm->loop);
+    g_free(vm->message);
+    g_mutex_clear(&vm->lock);
+    g_free(vm);
+}
+
+/* --- running --- */
+
+static void chardevs_each(Vm *vm, void (*func)(Chardev *chardev))
+{
+    for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
+        if (vm->serial[i])
+            func(vm->serial[i]);
+    if (vm->debugcon)
+        func(vm->debugcon);
+    if (vm->monitor)
+        func(vm->monitor);
+}
+
+static gboolean signal_arrived(Vm *vm, int number)
+{
+    g_autofree char *message = g_strdup_printf("terminating on signal %d", number);
+    g_mutex_lock(&vm->lock);
+    vm_end(vm, VM_STATUS_OFF, message);
+    g_mutex_unlock(&vm->lock);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean signal_int(gpointer data) { return signal_arrived(data, SIGINT); }
+static gboolean signal_term(gpointer data) { return signal_arrived(data, SIGTERM); }
+static gboolean signal_hup(gpointer data) { return signal_arrived(data, SIGHUP); }
+
+int vm_run(Vm *vm, char **out_message)
+{
+    static const struct {
+        int number;
+        GSourceFunc func;
+    } signals[] = { { SIGINT, signal_int }, { SIGTERM, signal_term }, { SIGHUP, signal_hup } };
+    guint sources[G_N_ELEMENTS(signals)];
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+        sources[i] = g_unix_signal_add(signals[i].number, signals[i].func, vm);
+    signal(SIGPIPE, SIG_IGN);
+
+    chardevs_each(vm, chardev_start);
+    run_start(vm->run, vm->board);
+    g_main_loop_run(vm->loop);
+
+    chardevs_each(vm, chardev_cancel);
+    bool is_finished = run_finish(vm->run);
+    chardevs_each(vm, chardev_flush);
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+        g_source_remove(sources[i]);
+    if (log_on(LOG_PROF) && is_finished) {
+        g_autofree char *text = run_describe(vm->run);
+        log_text(LOG_PROF, "%s", text);
+    }
+    *out_message = g_steal_pointer(&vm->message);
+    if (!is_finished) {
+        vm->is_stuck = true;
+        g_free(*out_message);
+        *out_message = g_strdup("internal error: the virtual CPU does not stop");
+        return VM_STATUS_INTERNAL;
+    }
+    return vm->status;
+}
+
+/* --- requests --- */
+
+void vm_quit(Vm *vm)
+{
+    g_mutex_lock(&vm->lock);
+    vm_end(vm, VM_STATUS_OFF, NULL);
+    g_mutex_unlock(&vm->lock);
+}
+
+void vm_stop(Vm *vm)
+{
+    g_mutex_lock(&vm->lock);
+    if (!vm->is_stopped) {
+        vm->is_stopped = true;
+        run_pause(vm->run);
+        clock_stop(vm->clock);
+    }
+    g_mutex_unlock(&vm->lock);
+}
+
+void vm_cont(Vm *vm)
+{
+    g_mutex_lock(&vm->lock);
+    if (vm->is_stopped) {
+        vm->is_stopped = false;
+        clock_start(vm->clock);
+        run_resume(vm->run);
+    }
+    g_mutex_unlock(&vm->lock);
+}
+
+bool vm_is_running(const Vm *vm) { return !vm->is_stopped; }
+
+void vm_reset(Vm *vm)
+{
+    g_mutex_lock(&vm->lock);
+    guest_reset(vm);
+    g_mutex_unlock(&vm->lock);
+}
+
+void vm_power_button(Vm *vm)
+{
+    g_mutex_lock(&vm->lock);
+    board_power_button(vm->board);
+    g_mutex_unlock(&vm->lock);
+}
+
+void vm_nmi(Vm *vm)
+{
+    g_mutex_lock(&vm->lock);
+    run_nmi(vm->run);
+    g_mutex_unlock(&vm->lock);
+}
+
+char *vm_describe_cpu(Vm *vm)
+{
+    g_mutex_lock(&vm->lock);
+    run_pause(vm->run);
+    char *text = run_describe(vm->run);
+    run_resume(vm->run);
+    g_mutex_unlock(&vm->lock);
+    return text;
+}
+
+const char *vm_mode_name(const Vm *vm) { return "bt"; }
+
+Chardev *vm_monitor_chardev(Vm *vm) { return vm->monitor ? vm->monitor : vm->monitor_shared; }

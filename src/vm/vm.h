@@ -1,0 +1,43 @@
+/*
+ * Vm: one virtual machine, built from a Config in one visible order and run until it ends.
+ *
+ * vm_new, vm_run and the requests belong to the thread of the default main context, which also runs timers and back ends.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "config/config.h"
+#include "core/cpu.h"
+#include "vm/chardev.h"
+
+typedef struct Vm Vm;
+
+typedef enum VmStatus {
+    VM_STATUS_OFF = 0, /* powered off, or told to quit */
+    VM_STATUS_CRASHED = 5,
+    VM_STATUS_INTERNAL = 6,
+} VmStatus;
+
+/* vm_new: nothing runs yet.  @config and @ops outlive the machine.  NULL with VMM_ERROR and its code as exit status. */
+Vm *vm_new(const Config *config, const CpuOps *ops, GError **error);
+void vm_free(Vm *vm);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Vm, vm_free)
+
+/* vm_run: until the guest or the user ends it.  Returns: the exit status; *out_message: why, for stderr, or NULL; (transfer full). */
+int vm_run(Vm *vm, char **out_message);
+
+/* Requests of a monitor; no lock held. */
+void vm_quit(Vm *vm);
+void vm_stop(Vm *vm);       /* the guest and its time stand still; nothing when they do */
+void vm_cont(Vm *vm);
+bool vm_is_running(const Vm *vm);
+void vm_reset(Vm *vm);
+void vm_power_button(Vm *vm);
+void vm_nmi(Vm *vm);
+char *vm_describe_cpu(Vm *vm); /* (transfer full) */
+const char *vm_mode_name(const Vm *vm);
+
+/* vm_monitor_chardev: where the human monitor talks, or NULL; shared with a serial port when -serial mon:… says so. */
+Chardev *vm_monitor_chardev(Vm *vm);
