@@ -247,7 +247,7 @@ static void block_drop(Bt *bt, BtCpu *cpu, BtBlock *block)
     uint64_t target = (uint64_t)(uintptr_t)cache_exec_address(bt, block->slot_at);
     for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
         if ((uint64_t)(uintptr_t)entries[i].host == target)
-            entries[i].rip = ~(uint64_t)0;
+            entries[i].rip = jump_cache_empty(i);
     if (bt->link_from && bt->link_from->from == block)
         bt->link_from = NULL;
     bt->stat_invalidated++;
@@ -304,5 +304,5 @@ void jump_cache_flush(BtCpu *cpu, bool global)
 {
     for (unsigned class = global ? 0 : 1; class < 2; class++)
         for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-            cpu->jump_cache[class][i].rip = ~(uint64_t)0;
+            cpu->jump_cache[class][i].rip = jump_cache_empty(i);
 }

@@ -35,9 +35,12 @@
 #define JUMP_CACHE_BITS 10
 #define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
 typedef struct JumpCacheEntry {
-    uint64_t rip; /* RIP, ~0 when empty */
+    uint64_t rip; /* RIP; jump_cache_empty() of its slot when empty */
     void *host;   /* where to go on in the code cache */
 } JumpCacheEntry;
+
+/* jump_cache_empty: a RIP that belongs to another slot than @i, so that no branch target matches it. */
+static inline uint64_t jump_cache_empty(unsigned i) { return ~(uint64_t)i; }
 
 typedef struct BtException {
     uint8_t vector;

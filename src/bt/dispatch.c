@@ -93,7 +93,7 @@ static void use_jump_cache_mode(BtCpu *cpu, uint32_t mode)
     if (mode & (MODE_AC | MODE_ONE | MODE_TF) || cpu->jump_cache_mode[class] == mode)
         return;
     for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-        cpu->jump_cache[class][i].rip = ~(uint64_t)0;
+        cpu->jump_cache[class][i].rip = jump_cache_empty(i);
     cpu->jump_cache_mode[class] = mode;
 }
 
