@@ -190,7 +190,9 @@ static void log_state(Run *run, const char *what)
 static void state_load(Run *run)
 {
     run->state.tsc = run_guest_tsc(run); /* time goes on over a reset */
+    g_mutex_unlock(run->wires.lock); /* the engine calls CpuHost for APIC_BASE and CR8 */
     run->cpu->ops->load(run->cpu, &run->state);
+    g_mutex_lock(run->wires.lock);
 }
 
 /* Power-on and every later reset. */
