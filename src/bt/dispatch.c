@@ -349,13 +349,10 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
         return pieces[0].fill.host;
     }
     uint8_t *bounce = cpu->bounce + (gva & 63); /* alignment faults stay what they are */
-    if (desc & ACCESS_READ) {
-        unsigned at = 0;
-        for (unsigned i = 0; i < n; i++) {
+    /* Memory is read before a plain store too: an x87 store with an unmasked exception stores nothing, and is committed all the same. */
+    for (unsigned i = 0, at = 0; i < n; at += pieces[i].size, i++)
+        if (desc & ACCESS_READ || pieces[i].outcome == MMU_RAM || pieces[i].outcome == MMU_CODE)
             piece_read(cpu, &pieces[i], bounce + at);
-            at += pieces[i].size;
-        }
-    }
     if (desc & ACCESS_WRITE) {
         cpu->commit_kind = COMMIT_BOUNCE;
         cpu->commit_gva = gva;

@@ -554,7 +554,7 @@ bool tr_emit(Tr *t, const Insn *in)
     case TR_UD: tr_exec(t, in, ex_ud, true); return true;
     case TR_ACLAC:
     case TR_STAC:
-        if (t->mode & (MODE_ONE | MODE_TF))
+        if (!kernel || t->mode & (MODE_ONE | MODE_TF)) /* #UD unless CPL = 0 */
             tr_exec(t, in, in->row->tr == TR_STAC ? ex_stac : ex_clac, true);
         else
             tr_set_ac(t, in->row->tr == TR_STAC);

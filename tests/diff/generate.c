@@ -302,9 +302,8 @@ static void prepare_registers(Gen *g, const InsnRow *row, const Insn *in)
         set_gpr(g, X86_RSI, WINDOW + rng_below(rng, 4 * 4096 - 400) + 400);
         set_gpr(g, X86_RDI, WINDOW + rng_below(rng, 4 * 4096 - 400) + 400);
     }
-    if (row->how == HOW_EMIT && row->tr == TR_POPF && g->c->nplants < 8 && !g->dirty[X86_RSP] &&
-        g->c->in.gpr[X86_RSP] - WINDOW < WINDOW_RO * 4096 - 8) /* without TF: the trap after INT3 is not what is tested */
-        g->c->plant[g->c->nplants++] = (Plant){(uint32_t)g->c->in.gpr[X86_RSP], rng_next(rng) & 0xffffffffffebfeffu};
+    if (row->how == HOW_EMIT && row->tr == TR_POPF && g->c->nplants < 8) /* without TF: the trap after INT3 is not what is tested */
+        g->c->plant[g->c->nplants++] = (Plant){(uint32_t)g->c->in.gpr[X86_RSP], rng_next(rng) & 0xffffffffffeffeffu};
     if (row->opcode_first == 0xf7 && row->map == MAP_0F)
         set_gpr(g, X86_RDI, choose_target(rng, 16, false) & ~(1ull << 63)); /* CPUs differ when no byte is stored */
     if (row->how == HOW_EMIT && row->tr == TR_XLAT)
@@ -460,7 +459,7 @@ static bool generate_insn(Gen *g, unsigned row_index)
     Insn in;
     if (n > 15 || insn_decode(&in, padded, 15, 8, g->rip, 0) != INSN_OK || in.row != row || in.length != n)
         return false;
-    if (has(row, M_G) && in.has_mem && row->how == HOW_EMIT && row->tr == TR_UD)
+    if (row->how == HOW_EMIT && row->tr == TR_POPF && (g->dirty[X86_RSP] || c->in.gpr[X86_RSP] - WINDOW >= WINDOW_RO * 4096 - 8))
         return false;
     prepare_registers(g, row, &in);
     mark_dirty(g, row, &in);

@@ -84,6 +84,7 @@ static void case_store(const ucontext_t *uc, Result *r)
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
+    __asm__ volatile("sub $128, %%rsp; pushf; andl $~0x40000, (%%rsp); popf; add $128, %%rsp" : : : "memory", "cc"); /* the case's AC */
     ucontext_t *uc = context;
     uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
     if (!is_running) {

@@ -264,6 +264,12 @@ static const Opinion size_exceptions[] = {
     {"m32, m64 (SDM 2A COMISS)", "comis*"},
     {"m16 (SDM 2A FSTSW)", "fnstsw"},
     {"CLWB, not XSAVEOPT, under 66", "clwb"},
+    {"m16:32 (SDM 2A LDS)", "lss"},
+    {"as above", "lfs"},
+    {"as above", "lgs"},
+    {"as above", "call far"},
+    {"as above", "jmp far"},
+    {"r32/m16 (SDM 2A LSL)", "lsl"},
 };
 
 static const Opinion access_exceptions[] = {
