@@ -12,6 +12,10 @@ static bool is_pat_valid(uint64_t value)
     return true;
 }
 
+/* AMD's hardware configuration: bit 24 says that the TSC runs at a constant rate; kernels complain when an invariant TSC lacks it. */
+#define MSR_HWCR          0xc0010015u
+#define HWCR_TSC_FREQ_SEL (1u << 24)
+
 /* MSRs that kernels touch unasked and that hold nothing here: reads give zero, writes vanish. */
 static bool is_ignored_msr(uint32_t msr)
 {
@@ -22,7 +26,7 @@ static bool is_ignored_msr(uint32_t msr)
     case X86_MSR_MCG_CAP:
     case X86_MSR_MCG_STATUS:
     case 0xc0010010: /* SYSCFG */
-    case 0xc0010015: /* HWCR */
+    case MSR_HWCR:
     case 0xc001001f: /* NB_CFG */
     case 0xc0010112: /* SMM base and mask */
     case 0xc0010113:
@@ -80,6 +84,8 @@ void ex_rdmsr(BtCpu *cpu, const Insn *insn)
     } else if (is_apic_msr(msr)) {
         if (!bt_host_call(cpu, host_apic_msr_read, msr, (uint64_t)(uintptr_t)&value, 0))
             bt_raise_code(cpu, X86_EXC_GP, 0);
+    } else if (msr == MSR_HWCR) {
+        value = HWCR_TSC_FREQ_SEL;
     } else if (msr == MSR_ARCH_CAPABILITIES && bt_cpuid_has(cpu, 7, 3, 29)) {
         value = ARCH_CAPABILITIES;
     } else if (!is_ignored_msr(msr) && !is_speculation_msr(cpu, msr)) {
