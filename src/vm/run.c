@@ -183,7 +183,9 @@ static void log_state(Run *run, const char *what)
 {
     if (!log_on(LOG_CPU_RESET))
         return;
+    g_mutex_unlock(run->wires.lock);
     g_autofree char *text = run_describe(run);
+    g_mutex_lock(run->wires.lock);
     log_text(LOG_CPU_RESET, "CPU %s\n%s", what, text);
 }
 
@@ -218,7 +220,9 @@ static void halt_wait(Run *run)
     Lapic *lapic = board_lapic(run->board);
     if (lapic_irq_waits(lapic) && !run->nmi_waits && !is_asked(run)) {
         /* Either it has just come, or the guest halted with interrupts off: then only NMI or reset help, and looking again is a spin. */
+        g_mutex_unlock(run->wires.lock);
         run->cpu->ops->save(run->cpu, &run->state);
+        g_mutex_lock(run->wires.lock);
         if (!(run->state.rflags & X86_FLAG_IF))
             while (!run->nmi_waits && !is_asked(run))
                 g_cond_wait(&run->wake, run->wires.lock);

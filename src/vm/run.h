@@ -49,4 +49,4 @@ void run_nmi(Run *run);
 void run_pause(Run *run);
 void run_ask_pause(Run *run);
 void run_resume(Run *run);
-char *run_describe(Run *run); /* registers; the vCPU must be paused */
+char *run_describe(Run *run); /* registers; the vCPU must be paused, the lock not held */

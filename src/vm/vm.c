@@ -360,7 +360,9 @@ char *vm_describe_cpu(Vm *vm)
 {
     g_mutex_lock(&vm->lock);
     run_pause(vm->run);
+    g_mutex_unlock(&vm->lock);
     char *text = run_describe(vm->run);
+    g_mutex_lock(&vm->lock);
     run_resume(vm->run);
     g_mutex_unlock(&vm->lock);
     return text;
