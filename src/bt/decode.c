@@ -376,6 +376,9 @@ opcode:
         goto undefined;
 
     uint32_t attr = in->row->attr;
+    for (unsigned k = 0; k < 4 && code_size != 8; k++)
+        if (in->row->operand[k] && (in->row->operand[k] & 0xff) == S_y)
+            in->w = false; /* VEX.W chooses no 64-bit GPR operand outside 64-bit code (SDM 2A 2.3.5.3) */
     if (code_size == 8)
         in->opsize = in->w || attr & A_F64 ? 8 : in->opsize_prefix ? 2 : attr & A_D64 ? 8 : 4;
     else
@@ -390,6 +393,8 @@ opcode:
         in->vsib = (attr & A_VSIB) != 0;
         unsigned method0 = in->row->operand[0] >> 8, method1 = in->row->operand[1] >> 8;
         bool is_system_move = method0 == M_C || method0 == M_D || method1 == M_C || method1 == M_D;
+        if (method0 == M_S || method1 == M_S)
+            in->reg &= 7; /* REX.R is ignored (SDM 2A 2.2.1.2) */
         if (in->mod != 3 && !is_system_move)
             decode_memory(in, &c);
     } else if ((in->row->operand[0] >> 8) == M_Z || (in->row->operand[1] >> 8) == M_Z) {

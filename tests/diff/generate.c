@@ -108,27 +108,41 @@ static bool name_is(const char *name, const char *const *list)
     return false;
 }
 
-const char *generate_skip_reason(const InsnRow *row)
+static bool has(const InsnRow *row, unsigned method)
+{
+    for (unsigned k = 0; k < 4; k++)
+        if (row->operand[k] >> 8 == method)
+            return true;
+    return false;
+}
+
+const char *generate_skip_reason(const InsnRow *row, unsigned code_size)
 {
     static const char *const unstable[] = {"rdrand", "rdseed", "rdtsc", "rdtscp", "cpuid", "rdpmc", "xgetbv", "rdpid", NULL};
-    static const char *const system[] = {"syscall", "sysenter", "int", "int1", "int3", "into", "vmcall", "vmmcall", "sgdt", "sidt", "sldt",
-                                         "str", "smsw", "lar", "lsl", "verr", "verw", "rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase",
-                                         "monitor", "mwait", "iret", "retf", "call far", "jmp far", "callf", "jmpf", "rdpkru", "wrpkru",
-                                         "push", "pop", "mov", "lss", "lfs", "lgs", "xsave", "xsavec", "xsaveopt", "xsaves", "xrstor",
-                                         "xrstors", "fxsave", "fxrstor", "fnsave", "fnstenv", "in", "out", "ins", "outs", NULL};
-    if (row->attr & A_I64)
-        return "not in 64-bit code";
+    static const char *const kernel[] = {"syscall", "sysenter", "int", "int1", "int3", "sgdt", "sidt", "sldt", "str", "smsw", "lar", "lsl",
+                                         "verr", "verw", "rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "iret", "retf", "call far",
+                                         "jmp far", "rdpkru", "wrpkru", "invpcid", "sysexit", "sysret", "monitor", "mwait", NULL};
+    static const char *const loads_segment[] = {"lss", "lfs", "lgs", "les", "lds", NULL};
+    static const char *const saves_pointers[] = {"xsave", "xsavec", "xsaveopt", "xsaves", "xrstor", "xrstors", "fnsave", "fnstenv", "frstor",
+                                                 "fldenv", "fxsave", "fxrstor", NULL};
+    if (row->attr & (code_size == 8 ? A_I64 : A_O64))
+        return "not in code of this size";
+    if (row->operand[0] >> 8 == M_C || row->operand[0] >> 8 == M_D || row->operand[1] >> 8 == M_C || row->operand[1] >> 8 == M_D)
+        return "#UD or #GP first: vendors differ";
+    if (code_size == 4 && (row->attr & (A_D64 | A_I64) || (row->attr & A_F64 && !has(row, M_J)) || has(row, M_S) || name_is(row->name,
+        (const char *const[]){"call", "ret", "leave", "enter", "pushf", "popf", "push", "pop", "iret", NULL})))
+        return "no 64-bit equivalent";
     if (name_is(row->name, unstable))
         return "answer depends on time or host";
-    if (row->how == HOW_CALL && name_is(row->name, system))
+    if (name_is(row->name, saves_pointers))
+        return "x87 instruction pointers and components differ";
+    if (row->how == HOW_CALL && (row->operand[0] >> 8 == M_A || ((row->operand[0] >> 8) == M_M && row->operand[0] % 256 == S_p)))
+        return "far transfer";
+    if (row->how == HOW_CALL && name_is(row->name, kernel))
         return "the host's kernel would see it";
-    for (unsigned k = 0; k < 4; k++)
-        if (row->operand[k] >> 8 == M_C || row->operand[k] >> 8 == M_D || row->operand[k] >> 8 == M_S)
-            return "system register";
-    if (row->how == HOW_CALL && !(row->attr & (A_VSIB | A_AVX | A_SSE | A_MMX)) &&
-        !(row->operand[0] >> 8 == M_X || row->operand[0] >> 8 == M_Y) && !name_is(row->name, (const char *const[]){"enter", "movs", "stos",
-        "lods", "cmps", "scas", "movsb", "stosb", "lodsb", "cmpsb", "scasb", NULL}))
-        return "C function of the system part";
+    bool is_pop_segment = strncmp(row->name, "pop", 3) == 0 && row->how == HOW_CALL && row->map <= MAP_0F && row->operand[0] >> 8 != M_E;
+    if (row->operand[0] >> 8 == M_S || is_pop_segment || name_is(row->name, loads_segment))
+        return "loads a segment register";
     if (row->map == MAP_1B && row->opcode_first == 0xcc)
         return "ends a case";
     return NULL;
@@ -141,16 +155,9 @@ typedef struct Gen {
     Case *c;
     bool used[16], dirty[16]; /* value settled; changed by an instruction of this case */
     uint64_t rip;             /* of the instruction being made */
-    unsigned attempts;
+    bool is64;
+    unsigned nregs;           /* GPRs and vector registers there are */
 } Gen;
-
-static bool has(const InsnRow *row, unsigned method)
-{
-    for (unsigned k = 0; k < 4; k++)
-        if (row->operand[k] >> 8 == method)
-            return true;
-    return false;
-}
 
 static bool row_has_modrm(const InsnRow *row)
 {
@@ -206,7 +213,7 @@ static unsigned memory_operand(Gen *g, uint8_t *out, uint8_t *rex, unsigned reg,
 {
     Rng *rng = g->rng;
     uint64_t *gpr = g->c->in.gpr;
-    uint64_t mask = addr32 ? 0xffffffff : ~(uint64_t)0;
+    uint64_t mask = addr32 || !g->is64 ? 0xffffffff : ~(uint64_t)0;
     unsigned n = 0, form = rng_below(rng, 100), scale = rng_below(rng, 4);
     *rip_disp = -1;
     if (form < 8 && !vsib && target < 0x80000000u) {
@@ -222,13 +229,13 @@ static unsigned memory_operand(Gen *g, uint8_t *out, uint8_t *rex, unsigned reg,
         *rex &= (uint8_t)~2;
         return n + 4;
     }
-    unsigned base = rng_below(rng, 16);
+    unsigned base = rng_below(rng, g->nregs);
     for (unsigned i = 0; i < 8 && g->dirty[base]; i++)
-        base = rng_below(rng, 16);
+        base = rng_below(rng, g->nregs);
     bool has_index = vsib || form < 55;
-    unsigned index = rng_below(rng, 16);
+    unsigned index = rng_below(rng, g->nregs);
     for (unsigned i = 0; i < 16 && !vsib && (index == 4 || g->dirty[index] || index == base); i++)
-        index = rng_below(rng, 16);
+        index = rng_below(rng, g->nregs);
     if (!vsib && index == 4)
         has_index = false;
     uint64_t indexed = 0;
@@ -239,7 +246,7 @@ static unsigned memory_operand(Gen *g, uint8_t *out, uint8_t *rex, unsigned reg,
     int32_t disp = chance(rng, 30) ? 0 : chance(rng, 60) ? (int32_t)(int8_t)rng_next(rng) : (int32_t)(rng_next(rng) & 0xffffff) - 0x800000;
     if (!g->used[base]) {
         uint64_t value = (target - indexed - (uint64_t)(int64_t)disp) & mask;
-        if (addr32)
+        if (addr32 && g->is64)
             value |= rng_next(rng) << 32;
         set_gpr(g, base, value);
     } else {
@@ -350,24 +357,27 @@ static bool generate_insn(Gen *g, unsigned row_index)
     uint8_t out[32];
     unsigned n = 0;
     bool vex = row->encodings == VEX || (row->encodings & VEX && chance(rng, 50));
-    bool w = row->attr & A_W1 ? true : row->attr & A_W0 ? false : chance(rng, 35);
+    bool has_y = false;
+    for (unsigned k = 0; k < 4; k++)
+        has_y |= row->operand[k] && (row->operand[k] & 0xff) == S_y;
+    bool w = row->attr & A_W1 ? true : row->attr & A_W0 ? false : (g->is64 || vex) && (g->is64 || !has_y) ? chance(rng, 35) : false;
     bool op66 = row->prefix == PP_66 || (row->prefix == PP_ANY && chance(rng, 20)) ||
                 (!vex && (row->prefix == PP_F3 || row->prefix == PP_F2) && has(row, M_G) && chance(rng, 15));
     if (row->attr & A_F64)
         op66 = false; /* vendors differ on near branches under 66; bt follows Intel */
     bool modrm = row_has_modrm(row);
     bool memory = modrm && row_can_have_memory(row) && (row->attr & A_MEM || has(row, M_M) || chance(rng, 60));
-    bool addr32 = memory && chance(rng, 4), gs = memory && chance(rng, 4);
+    bool addr32 = memory && g->is64 && chance(rng, 4), gs = memory && g->is64 && chance(rng, 4);
     bool lock = memory && row->attr & A_LOCK && row->access & ACC_W && chance(rng, 15);
     bool l = row->attr & A_L1 ? true : row->attr & A_L0 ? false : chance(rng, 50);
     bool is_string = has(row, M_X) || has(row, M_Y) || (row->map == MAP_1B && row->opcode_first >= 0xa4 && row->opcode_first <= 0xaf &&
                      row->how == HOW_CALL);
-    uint8_t rex = (uint8_t)(rng_next(rng) & 7);
+    uint8_t rex = g->is64 ? (uint8_t)(rng_next(rng) & 7) : 0;
     if (has(row, M_ST) || row->modrm >= 0 || has(row, M_N) || has(row, M_P))
         rex &= (uint8_t)~1;
     unsigned opcode = row->opcode_first + rng_below(rng, row->opcode_last - row->opcode_first + 1u);
     unsigned reg = row->digit >= 0 ? (unsigned)row->digit : rng_below(rng, 8);
-    unsigned opsize = w || row->attr & A_F64 ? 8 : op66 ? 2 : row->attr & A_D64 ? 8 : 4;
+    unsigned opsize = !g->is64 ? (op66 ? 2 : 4) : w || row->attr & A_F64 ? 8 : op66 ? 2 : row->attr & A_D64 ? 8 : 4;
 
     uint8_t tail[16];
     unsigned ntail = 0;
@@ -397,6 +407,10 @@ static bool generate_insn(Gen *g, unsigned row_index)
     if (!vex && chance(rng, 40) && !w && !memory)
         rex = 0;
 
+    bool needs_67 = !g->is64 && (memory || is_string || has(row, M_O) || (row->how == HOW_EMIT && (row->tr == TR_XLAT ||
+                    row->tr == TR_LOOP || row->tr == TR_JCXZ || row->tr == TR_LEA)));
+    if (needs_67)
+        out[n++] = 0x3e;
     if (gs)
         out[n++] = 0x65;
     if (addr32)
@@ -405,7 +419,7 @@ static bool generate_insn(Gen *g, unsigned row_index)
         out[n++] = 0xf0;
     if (vex) {
         static const uint8_t pp[5] = {0, 1, 2, 3, 0};
-        unsigned vvvv = has(row, M_H) || has(row, M_B) ? rng_below(rng, 16) : 0;
+        unsigned vvvv = has(row, M_H) || has(row, M_B) ? rng_below(rng, g->nregs) : 0;
         out[n++] = 0xc4;
         out[n++] = (uint8_t)((~rex & 7) << 5 | row->map);
         out[n++] = (uint8_t)(w << 7 | (~vvvv & 15) << 3 | l << 2 | pp[row->prefix]);
@@ -435,7 +449,7 @@ static bool generate_insn(Gen *g, unsigned row_index)
             random_bytes(rng, out + n, size);
             n += size;
         } else if (method == M_J) {
-            if (size == 2)
+            if (size == 2 && g->is64)
                 size = 4;
             /* To the INT3s before or after this case; short ones skip this case's other instructions at most backwards into INT3. */
             int32_t disp = size == 1 ? (chance(rng, 50) ? 100 + (int32_t)rng_below(rng, 20) : -110 - (int32_t)rng_below(rng, 18))
@@ -445,7 +459,7 @@ static bool generate_insn(Gen *g, unsigned row_index)
         } else if (method == M_O) {
             uint64_t target = choose_target(rng, opsize, false);
             memcpy(out + n, &target, 8);
-            n += 8;
+            n += g->is64 ? 8 : 4;
         }
     }
     if (rip_disp >= 0) {
@@ -454,16 +468,27 @@ static bool generate_insn(Gen *g, unsigned row_index)
         disp = (int32_t)((uint32_t)disp - (uint32_t)(g->rip + n));
         memcpy(out + tail_at + rip_disp, &disp, 4);
     }
+    uint8_t native[32];
+    memcpy(native, out, sizeof native);
+    if (!g->is64 && rip_disp >= 0) { /* absolute in 32-bit code */
+        int32_t disp;
+        memcpy(&disp, out + tail_at + rip_disp, 4);
+        disp = (int32_t)((uint32_t)disp + (uint32_t)(g->rip + n));
+        memcpy(out + tail_at + rip_disp, &disp, 4);
+    }
+    if (needs_67)
+        native[0] = 0x67;
     uint8_t padded[48] = {0};
     memcpy(padded, out, n);
     Insn in;
-    if (n > 15 || insn_decode(&in, padded, 15, 8, g->rip, 0) != INSN_OK || in.row != row || in.length != n)
+    if (n > 15 || insn_decode(&in, padded, 15, g->is64 ? 8 : 4, g->rip, 0) != INSN_OK || in.row != row || in.length != n)
         return false;
     if (row->how == HOW_EMIT && row->tr == TR_POPF && (g->dirty[X86_RSP] || c->in.gpr[X86_RSP] - WINDOW >= WINDOW_RO * 4096 - 8))
         return false;
     prepare_registers(g, row, &in);
     mark_dirty(g, row, &in);
     memcpy(c->code + c->ncode, out, n);
+    memcpy(c->native_code + c->ncode, native, n);
     c->insn_at[c->ninsns] = (uint8_t)c->ncode;
     c->row[c->ninsns++] = (uint16_t)row_index;
     c->ncode += n;
@@ -471,11 +496,13 @@ static bool generate_insn(Gen *g, unsigned row_index)
     return true;
 }
 
-void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsigned nrows, unsigned ninsns)
+void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsigned nrows, unsigned ninsns,
+                   unsigned code_size)
 {
     memset(c, 0, sizeof *c);
-    Gen g = {.rng = rng, .c = c, .rip = rip};
-    for (unsigned i = 0; i < 16; i++)
+    Gen g = {.rng = rng, .c = c, .rip = rip, .is64 = code_size == 8, .nregs = code_size == 8 ? 16 : 8};
+    c->code_size = code_size;
+    for (unsigned i = 0; i < 16; i++) /* without R8 to R15, and with 32 bits, in 32-bit code: below */
         c->in.gpr[i] = chance(rng, 25) ? CODE + rng_below(rng, CODE_CASES) : interesting(rng);
     c->in.gpr[X86_RSP] = WINDOW + 4096 + (rng_below(rng, 2 * 4096) & (chance(rng, 90) ? ~7u : ~0u));
     if (chance(rng, 2))
@@ -494,6 +521,10 @@ void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsign
         c->undefined = (uint16_t)((c->undefined & ~(row->flags_written & ~row->flags_read)) | row->flags_undefined);
         i++;
     }
+    if (!g.is64)
+        for (unsigned i = 0; i < 16; i++)
+            c->in.gpr[i] = i < 8 ? (uint32_t)c->in.gpr[i] : 0;
     c->insn_at[c->ninsns] = (uint8_t)c->ncode;
-    c->code[c->ncode++] = 0xcc;
+    c->native_code[c->ncode] = c->code[c->ncode] = 0xcc;
+    c->ncode++;
 }

@@ -72,6 +72,7 @@ static void build_tables(void)
     uint64_t top = VA_SYSTEM + AT_STACK;
     memcpy(ram_bytes + PA_SYSTEM + AT_TSS + 4, &top, 8);    /* RSP0 */
     memcpy(ram_bytes + PA_SYSTEM + AT_TSS + 0x24, &top, 8); /* IST1 */
+    put64(PA_SYSTEM + AT_TSS + 0x60, 0x68ull << 48);        /* no I/O bitmap */
     for (unsigned v = 0; v < 32; v++) {
         uint64_t handler = VA_SYSTEM + AT_HANDLERS + 16 * v;
         put64(PA_SYSTEM + AT_IDT + 16 * v, (handler & 0xffff) | 0x10 << 16 | 1ull << 32 | 0xeeull << 40 | (handler >> 16 & 0xffff) << 48);
@@ -107,7 +108,8 @@ static void state_build(X86State *s, const Case *c)
     const uint32_t user = X86_SEG_S | 3u << X86_SEG_DPL_SHIFT | X86_SEG_P | X86_SEG_G;
     for (unsigned i = 0; i <= X86_GS; i++)
         s->seg[i] = segment(0x2b, user | X86_SEG_DB | 3, 0);
-    s->seg[X86_CS] = segment(0x33, user | X86_SEG_L | 0xb, 0);
+    s->seg[X86_CS] = c->code_size == 8 ? segment(0x33, user | X86_SEG_L | 0xb, 0) : segment(0x23, user | X86_SEG_DB | 0xb, 0);
+    s->seg[X86_FS].selector = s->seg[X86_GS].selector = 0; /* as in a Linux process */
     s->seg[X86_GS].base = ORACLE_GS;
     s->seg[X86_TR] = segment(0x40, X86_SEG_P | 0xb, VA_SYSTEM + AT_TSS);
     s->seg[X86_TR].limit = 0x67;

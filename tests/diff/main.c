@@ -1,4 +1,4 @@
-/* Runs the oracle: `oracle [--count N] [--seed S] [--row NAME] [--insns N] [--rows] [--verbose]`. */
+/* Runs the oracle: `oracle [--count N] [--seed S] [--row NAME] [--bits 64|32] [--insns N] [--rows] [--verbose]`. */
 #include "oracle.h"
 
 #include <glib.h>
@@ -83,8 +83,12 @@ static void run_all(Child *child, Result *results)
 static void code_fill(void)
 {
     memset(area->code, 0xcc, CODE_SIZE);
-    for (unsigned i = 0; i < area->ncases; i++)
-        memcpy(area->code + (area->cases[i].in.rip - CODE), area->cases[i].code, area->cases[i].ncode);
+    memset(area->native_code, 0xcc, CODE_SIZE);
+    for (unsigned i = 0; i < area->ncases; i++) {
+        const Case *c = &area->cases[i];
+        memcpy(area->code + (c->in.rip - CODE), c->code, c->ncode);
+        memcpy(area->native_code + (c->in.rip - CODE), c->native_code, c->ncode);
+    }
 }
 
 /* ---- comparing -------------------------------------------------------------------------------------------------------------------- */
@@ -130,7 +134,7 @@ static bool is_accepted(const Case *c, const Result *n, const Result *g)
     if (a == X86_EXC_PF && any_row(c, row_is_masked_store))
         return true;
     /* Whether vector operands are subject to #AC differs as well (SDM 3A 6.15, #AC). */
-    return a == X86_EXC_AC && any_row(c, row_is_vector);
+    return (a == X86_EXC_AC || b == X86_EXC_AC) && any_row(c, row_is_vector);
 }
 
 /* The differences between the two results of @c as text; NULL: none. */
@@ -153,8 +157,9 @@ static char *compare(const Case *c, const Result *n, const Result *g)
         say(out, "cr2", n->cr2, g->cr2);
     if (n->out.rip != g->out.rip)
         say(out, "rip", n->out.rip, g->out.rip);
-    for (unsigned i = 0; i < 16; i++)
-        if (n->out.gpr[i] != g->out.gpr[i])
+    uint64_t gpr_mask = c->code_size == 8 ? ~(uint64_t)0 : 0xffffffff;
+    for (unsigned i = 0; i < 2 * c->code_size; i++)
+        if ((n->out.gpr[i] ^ g->out.gpr[i]) & gpr_mask)
             say(out, gpr_names[i], n->out.gpr[i], g->out.gpr[i]);
     uint64_t flags = (X86_FLAGS_STATUS | X86_FLAG_DF) & ~(uint64_t)c->undefined;
     if (n->vector != X86_EXC_BP)
@@ -218,11 +223,13 @@ static char *minimize(Case original)
             smaller.insn_at[smaller.ninsns] = (uint8_t)smaller.ncode;
             smaller.row[smaller.ninsns++] = best.row[i];
             memcpy(smaller.code + smaller.ncode, best.code + best.insn_at[i], length);
+            memcpy(smaller.native_code + smaller.ncode, best.native_code + best.insn_at[i], length);
             smaller.ncode += length;
             smaller.undefined = (uint16_t)((smaller.undefined & ~(row->flags_written & ~row->flags_read)) | row->flags_undefined);
         }
         smaller.insn_at[smaller.ninsns] = (uint8_t)smaller.ncode;
-        smaller.code[smaller.ncode++] = 0xcc;
+        smaller.native_code[smaller.ncode] = smaller.code[smaller.ncode] = 0xcc;
+        smaller.ncode++;
         area->cases[0] = smaller;
         code_fill();
         run_all(&native, area->native);
@@ -247,7 +254,7 @@ static void report(const Case *c, const char *differences)
     for (unsigned i = 0; i < c->ninsns; i++)
         printf(" %s", insn_table[c->row[i]].name);
     printf(", undefined flags %x\n", c->undefined);
-    g_autofree char *listing = dump_code(c->code, c->ncode, c->in.rip, 8);
+    g_autofree char *listing = dump_code(c->code, c->ncode, c->in.rip, c->code_size);
     printf("%s", listing);
     printf("  in:");
     for (unsigned i = 0; i < 16; i++)
@@ -258,12 +265,17 @@ static void report(const Case *c, const char *differences)
 /* ---- the run ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Options {
-    int count, seed, insns, limit;
+    int count, seed, insns, limit, bits;
     char *row;
     gboolean rows, verbose;
 } Options;
 
-static void make_batch(const Options *options, unsigned first, const uint16_t *rows, unsigned nrows)
+typedef struct RowList {
+    uint16_t row[2048];
+    unsigned count;
+} RowList;
+
+static void make_batch(const Options *options, unsigned first, const RowList *rows64, const RowList *rows32)
 {
     Rng rng = {(uint64_t)options->seed << 32 | first / BATCH};
     generate_template(&rng, area->template);
@@ -271,7 +283,9 @@ static void make_batch(const Options *options, unsigned first, const uint16_t *r
     for (unsigned i = 0; i < BATCH; i++) {
         Rng own = {(uint64_t)options->seed << 32 ^ (uint64_t)(first + i) * 0x2545f4914f6cdd1du};
         unsigned insns = options->insns ? (unsigned)options->insns : i % 4 ? 1 : 2 + rng_below(&own, CASE_INSNS - 1);
-        generate_case(&own, &area->cases[i], case_rip(i), rows, nrows, insns);
+        bool is64 = !rows32->count || (rows64->count && i % 3);
+        const RowList *rows = is64 ? rows64 : rows32;
+        generate_case(&own, &area->cases[i], case_rip(i), rows->row, rows->count, insns, is64 ? 8 : 4);
         area->cases[i].seed = first + i;
     }
     code_fill();
@@ -285,6 +299,7 @@ int main(int argc, char **argv)
         {"seed", 's', 0, G_OPTION_ARG_INT, &o.seed, "Random seed", "S"},
         {"row", 'r', 0, G_OPTION_ARG_STRING, &o.row, "Only rows of this name", "NAME"},
         {"insns", 'i', 0, G_OPTION_ARG_INT, &o.insns, "Instructions a case (default: mostly 1, up to 6)", "N"},
+        {"bits", 'b', 0, G_OPTION_ARG_INT, &o.bits, "Only 64- or 32-bit code", "64|32"},
         {"limit", 'l', 0, G_OPTION_ARG_INT, &o.limit, "Stop after this many differing rows", "N"},
         {"rows", 0, 0, G_OPTION_ARG_NONE, &o.rows, "List rows with their number of cases, and those left out with the reason", NULL},
         {"verbose", 'v', 0, G_OPTION_ARG_NONE, &o.verbose, "Show the translated code of each reproducer", NULL},
@@ -300,21 +315,26 @@ int main(int argc, char **argv)
     insn_decode_init();
     signal(SIGPIPE, SIG_IGN);
     area = mmap(NULL, sizeof *area, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    g_autofree uint16_t *rows = g_new(uint16_t, insn_table_rows);
+    static RowList rows64, rows32;
     g_autofree unsigned *runs = g_new0(unsigned, insn_table_rows);
     g_autofree bool *bad = g_new0(bool, insn_table_rows);
-    unsigned nrows = 0, differing = 0, finished = 0;
-    for (unsigned i = 0; i < insn_table_rows; i++)
-        if (!generate_skip_reason(&insn_table[i]) && (!o.row || strcmp(o.row, insn_table[i].name) == 0))
-            rows[nrows++] = (uint16_t)i;
-    if (!nrows) {
+    unsigned differing = 0, finished = 0;
+    for (unsigned i = 0; i < insn_table_rows && i < G_N_ELEMENTS(rows64.row); i++) {
+        if (o.row && strcmp(o.row, insn_table[i].name) != 0)
+            continue;
+        if (o.bits != 32 && !generate_skip_reason(&insn_table[i], 8))
+            rows64.row[rows64.count++] = (uint16_t)i;
+        if (o.bits != 64 && !generate_skip_reason(&insn_table[i], 4))
+            rows32.row[rows32.count++] = (uint16_t)i;
+    }
+    if (!rows64.count && !rows32.count) {
         fprintf(stderr, "oracle: no row%s%s takes part\n", o.row ? " named " : "", o.row ? o.row : "");
         return 2;
     }
     child_start(&native);
     child_start(&guest);
     for (unsigned first = 0; first < (unsigned)o.count && differing < (unsigned)o.limit; first += BATCH) {
-        make_batch(&o, first, rows, nrows);
+        make_batch(&o, first, &rows64, &rows32);
         run_all(&native, area->native);
         run_all(&guest, area->guest);
         finished += BATCH;
@@ -351,7 +371,7 @@ int main(int argc, char **argv)
     unsigned exercised = 0;
     for (unsigned i = 0; i < insn_table_rows; i++) {
         const InsnRow *row = &insn_table[i];
-        const char *reason = generate_skip_reason(row);
+        const char *reason = generate_skip_reason(row, row->attr & A_I64 ? 4 : 8);
         exercised += runs[i] > 0;
         if (o.rows)
             printf("%-16s map %u %02x/%d pp %u: %u cases%s%s\n", row->name, row->map, row->opcode_first, row->digit, row->prefix, runs[i],

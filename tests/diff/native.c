@@ -126,6 +126,7 @@ void native_init(Shared *shared)
     sigaltstack(&ss, NULL);
     for (unsigned i = 0; i < sizeof signals / sizeof signals[0]; i++)
         sigaction(signals[i], &sa, NULL);
+    __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(0x2b)); /* as guest.c has them */
     syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)ORACLE_GS);
 }
 
@@ -136,7 +137,7 @@ void native_run(Shared *shared)
     memcpy(ro, shared->template + WINDOW_RO * 4096, 4096);
     mprotect(ro, 4096, PROT_READ);
     mprotect((void *)(uintptr_t)CODE, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC);
-    memcpy((void *)(uintptr_t)CODE, shared->code, CODE_SIZE);
+    memcpy((void *)(uintptr_t)CODE, shared->native_code, CODE_SIZE);
     mprotect((void *)(uintptr_t)CODE, CODE_SIZE, PROT_READ | PROT_EXEC);
     __asm__ volatile("int3" : : : "memory");
 }

@@ -5,6 +5,9 @@
  * Three processes share one mapping: the parent generates cases and compares; the native child executes them under signal handlers;
  * the guest child executes them in a BtCpu with the same linear addresses.  A case is a few instructions that end in INT3; the
  * state in which it stops (INT3 or any exception) is the result.
+ *
+ * 32-bit code needs no 32-bit code segment on the host: it is compared with its equivalent in 64-bit code, which is the same bytes
+ * behind an address-size prefix where the guest's have a DS prefix.  Rows without such an equivalent take no part.
  */
 #pragma once
 
@@ -40,7 +43,9 @@ typedef struct Plant { uint32_t address; uint64_t value; } Plant; /* eight bytes
 typedef struct Case {
     OracleState in;
     uint32_t seed;
-    uint8_t code[CASE_INSNS * 16 + 1];
+    uint32_t code_size; /* of the guest: 8 or 4 */
+    uint8_t code[CASE_INSNS * 16 + 1];        /* guest */
+    uint8_t native_code[CASE_INSNS * 16 + 1]; /* as long */
     uint32_t ncode, ninsns;
     uint8_t insn_at[CASE_INSNS + 1];
     uint16_t row[CASE_INSNS];
@@ -63,7 +68,7 @@ typedef struct Shared {
     volatile uint32_t ncases;
     volatile uint32_t at; /* case being run */
     uint8_t template[WINDOW_SIZE]; /* the window's contents before each case */
-    uint8_t code[CODE_SIZE];
+    uint8_t code[CODE_SIZE], native_code[CODE_SIZE];
     Case cases[BATCH];
     Result native[BATCH], guest[BATCH];
 } Shared;
@@ -73,10 +78,11 @@ typedef struct Rng { uint64_t s; } Rng;
 uint64_t rng_next(Rng *rng);
 static inline unsigned rng_below(Rng *rng, unsigned n) { return (unsigned)((rng_next(rng) >> 11) % n); }
 void generate_template(Rng *rng, uint8_t *window);
-/* generate_skip_reason: why a row takes no part, NULL when it does. */
-const char *generate_skip_reason(const InsnRow *row);
+/* generate_skip_reason: why a row takes no part in code of this size, NULL when it does. */
+const char *generate_skip_reason(const InsnRow *row, unsigned code_size);
 /* generate_case: @rows are the indexes to choose from; the case will stand at @rip. */
-void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsigned nrows, unsigned ninsns);
+void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsigned nrows, unsigned ninsns,
+                   unsigned code_size);
 static inline uint64_t case_rip(unsigned i) { return CODE + CODE_CASES + 256u + (uint64_t)i * CASE_STRIDE; }
 
 /* native.c, guest.c: run shared->cases[shared->at … ncases), in a child process. */

@@ -205,6 +205,66 @@ START_TEST(test_random_bytes)
 }
 END_TEST
 
+/* Fine points that a length does not show. */
+typedef struct Particular {
+    const char *name;
+    unsigned code_size;
+    uint8_t bytes[15];
+    InsnDecode outcome;
+    const char *row;
+    unsigned length, mem_size, reg;
+    int base, index;
+    unsigned segment;
+} Particular;
+
+static const Particular particulars[] = {
+    {"RIP-relative", 8, {0x8b, 0x05, 1, 2, 3, 4}, INSN_OK, "mov", 6, 4, 0, INSN_REG_RIP, INSN_REG_NONE, X86_DS},
+    {"disp32 in 32-bit code", 4, {0x8b, 0x05, 1, 2, 3, 4}, INSN_OK, "mov", 6, 4, 0, INSN_REG_NONE, INSN_REG_NONE, X86_DS},
+    {"no index 4", 8, {0x8b, 0x04, 0x24}, INSN_OK, "mov", 3, 4, 0, X86_RSP, INSN_REG_NONE, X86_SS},
+    {"index R12", 8, {0x42, 0x8b, 0x04, 0x20}, INSN_OK, "mov", 4, 4, 0, X86_RAX, X86_R12, X86_DS},
+    {"base R13 is not SS", 8, {0x41, 0x8b, 0x45, 0}, INSN_OK, "mov", 4, 4, 0, X86_R13, INSN_REG_NONE, X86_DS},
+    {"16-bit BP + SI", 2, {0x8b, 0x02}, INSN_OK, "mov", 2, 2, 0, X86_RBP, X86_RSI, X86_SS},
+    {"REX before a prefix is lost", 8, {0x48, 0x66, 0x8b, 0x00}, INSN_OK, "mov", 4, 2, 0, X86_RAX, INSN_REG_NONE, X86_DS},
+    {"ES prefix means nothing", 8, {0x26, 0x8b, 0x00}, INSN_OK, "mov", 3, 4, 0, X86_RAX, INSN_REG_NONE, X86_DS},
+    {"GS survives a later CS prefix", 8, {0x65, 0x2e, 0x8b, 0x00}, INSN_OK, "mov", 4, 4, 0, X86_RAX, INSN_REG_NONE, X86_GS},
+    {"REX.R and segment registers", 8, {0x44, 0x8c, 0x18}, INSN_OK, "mov", 3, 2, X86_DS, X86_RAX, INSN_REG_NONE, X86_DS},
+    {"VEX.W in 32-bit code", 4, {0xc4, 0xe2, 0xf8, 0xf2, 0x00}, INSN_OK, "andn", 5, 4, 0, X86_RAX, INSN_REG_NONE, X86_DS},
+    {"VEX.W in 64-bit code", 8, {0xc4, 0xe2, 0xf8, 0xf2, 0x00}, INSN_OK, "andn", 5, 8, 0, X86_RAX, INSN_REG_NONE, X86_DS},
+    {"PMOVZXBD ymm", 8, {0xc4, 0xe2, 0x7d, 0x31, 0x00}, INSN_OK, "pmovzxbd", 5, 8, 0, X86_RAX, INSN_REG_NONE, X86_DS},
+    {"vvvv must be 1111", 8, {0xc5, 0xf0, 0x10, 0x00}, INSN_UNDEFINED, NULL, 0, 0, 0, 0, 0, 0},
+    {"66 before VEX", 8, {0x66, 0xc5, 0xf8, 0x10, 0x00}, INSN_UNDEFINED, NULL, 0, 0, 0, 0, 0, 0},
+    {"LOCK on a load", 8, {0xf0, 0x03, 0x00}, INSN_UNDEFINED, NULL, 0, 0, 0, 0, 0, 0},
+    {"LOCK on a register", 8, {0xf0, 0x01, 0xc0}, INSN_UNDEFINED, NULL, 0, 0, 0, 0, 0, 0},
+    {"fifteen bytes are enough", 8, {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x90}, INSN_OK,
+     "xchg", 15, 0, 0, INSN_REG_NONE, INSN_REG_NONE, X86_DS},
+    {"sixteen are too many", 8, {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66},
+     INSN_TOO_LONG, NULL, 0, 0, 0, 0, 0, 0},
+};
+
+START_TEST(test_particulars)
+{
+    const Particular *p = &particulars[_i];
+    Insn insn;
+    ck_assert_msg(insn_decode(&insn, p->bytes, 15, p->code_size, 0, 0) == p->outcome, "%s: outcome", p->name);
+    if (p->outcome != INSN_OK)
+        return;
+    ck_assert_msg(strcmp(insn.row->name, p->row) == 0, "%s: row %s", p->name, insn.row->name);
+    ck_assert_msg(insn.length == p->length && insn.mem_size == p->mem_size, "%s: length %u, operand %u", p->name, insn.length, insn.mem_size);
+    ck_assert_msg(insn.reg == p->reg && insn.base == p->base && insn.index == p->index && insn.segment == p->segment,
+                  "%s: reg %u base %d index %d segment %u", p->name, insn.reg, insn.base, insn.index, insn.segment);
+}
+END_TEST
+
+START_TEST(test_truncated)
+{
+    static const uint8_t bytes[] = {0x66, 0x48, 0xc7, 0x84, 0x24, 1, 2, 3, 4, 5, 6, 7, 8};
+    Insn insn;
+    for (unsigned n = 0; n < sizeof bytes; n++)
+        ck_assert_uint_eq(insn_decode(&insn, bytes, n, 8, 0, 0), INSN_TRUNCATED);
+    ck_assert_uint_eq(insn_decode(&insn, bytes, sizeof bytes, 8, 0, 0), INSN_OK);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("decode");
@@ -214,6 +274,11 @@ int main(void)
     tcase_add_loop_test(tcase, test_legacy_maps, 0, 3);
     tcase_add_loop_test(tcase, test_vex_maps, 0, 3);
     tcase_add_loop_test(tcase, test_random_bytes, 0, 3);
+    suite_add_tcase(suite, tcase);
+    tcase = tcase_create("particulars");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_loop_test(tcase, test_particulars, 0, G_N_ELEMENTS(particulars));
+    tcase_add_test(tcase, test_truncated);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
