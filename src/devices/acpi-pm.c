@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#define NS_PER_S 1000000000
+#define NS_PER_S   1000000000
 #define TIMER_MASK 0xffffffu
 #define TIMER_HALF 0x800000u /* TMR_STS is set whenever bit 23 changes */
 
@@ -13,12 +13,12 @@ enum { REG_STATUS = 0x00, REG_ENABLE = 0x02, REG_CONTROL = 0x04, REG_TIMER = 0x0
 #define PM1_POWER_BUTTON 0x0100u
 #define PM1_RTC          0x0400u
 
-#define PM1_ENABLE_BITS  (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_RTC)
+#define PM1_ENABLE_BITS (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_RTC)
 
-#define CONTROL_SCI_ENABLE   0x0001u
+#define CONTROL_SCI_ENABLE    0x0001u
 #define CONTROL_SLEEP_TYPE(v) ((v) >> 10 & 7u)
-#define CONTROL_SLEEP_ENABLE 0x2000u
-#define CONTROL_WRITABLE     0x1c03u /* SCI_EN, BM_RLD, SLP_TYP; SLP_EN and GBL_RLS read as zero */
+#define CONTROL_SLEEP_ENABLE  0x2000u
+#define CONTROL_WRITABLE      0x1c03u /* SCI_EN, BM_RLD, SLP_TYP; SLP_EN and GBL_RLS read as zero */
 
 typedef struct AcpiPmState {
     uint16_t status, enable, control;
@@ -134,7 +134,8 @@ static uint64_t acpi_pm_read(void *device, uint64_t offset, unsigned size)
     uint64_t value = 0;
     for (unsigned done = 0; done < size;) {
         unsigned at = (unsigned)offset + done, skip = at & 1;
-        value |= (uint64_t)((register_read(pm, at & ~1u) >> (8 * skip)) & (skip || size - done == 1 ? 0xff : 0xffff)) << (8 * done);
+        value |= (uint64_t)((register_read(pm, at & ~1u) >> (8 * skip)) & (skip || size - done == 1 ? 0xff : 0xffff))
+                 << (8 * done);
         done += skip || size - done == 1 ? 1 : 2;
     }
     return value;

@@ -20,9 +20,9 @@ typedef enum ApicDelivery {
 typedef struct ApicMessage {
     uint32_t destination; /* APIC ID, or a logical destination */
     bool is_logical;
-    bool is_level; /* trigger mode; goes into TMR */
+    bool is_level;    /* trigger mode; goes into TMR */
     bool is_deassert; /* level-triggered with level 0: only INIT has it, and it does nothing on later CPUs */
-    bool is_x2;    /* destination is 32 bits wide with x2APIC meaning; false: 8 bits, 0xff is everyone */
+    bool is_x2;       /* destination is 32 bits wide with x2APIC meaning; false: 8 bits, 0xff is everyone */
     uint8_t delivery; /* ApicDelivery, as encoded by the guest: 3 is reserved */
     uint8_t vector;
 } ApicMessage;
@@ -38,8 +38,8 @@ static inline bool apic_send(ApicSink sink, const ApicMessage *message)
     return sink.deliver && sink.deliver(sink.opaque, message);
 }
 
-/* apic_message_from_msi: decodes an MSI address (0xfeexxxxx) and data.  The redirection hint with a logical destination means
- * one of several, as lowest priority does. */
+/* apic_message_from_msi: decodes an MSI address (0xfeexxxxx) and data.  The redirection hint with a logical destination
+ * means one of several, as lowest priority does. */
 static inline ApicMessage apic_message_from_msi(uint64_t address, uint32_t data)
 {
     bool is_hinted = (address & 0xc) == 0xc && (data >> 8 & 7) == APIC_FIXED;

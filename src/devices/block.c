@@ -24,7 +24,8 @@ struct Block {
 
 typedef ssize_t (*Transfer)(int fd, const struct iovec *iov, int count, off_t offset);
 
-/* Runs @transfer to the end: short transfers and signals go on.  Reads past the end of a file that shrank give zeros. */
+/* Runs @transfer to the end: short transfers and signals go on.  Reads past the end of a file that shrank give zeros.
+ */
 static int transfer_all(Transfer transfer, int fd, const struct iovec *iov, unsigned count, uint64_t offset)
 {
     g_autofree struct iovec *left = g_memdup2(iov, count * sizeof *iov);
@@ -66,7 +67,10 @@ static int write_at(int fd, const void *bytes, size_t size, uint64_t offset)
     return transfer_all(pwritev, fd, &(struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = size}, 1, offset);
 }
 
-static bool is_present(const Block *block, uint64_t cluster) { return block->present[cluster / 8] >> (cluster % 8) & 1; }
+static bool is_present(const Block *block, uint64_t cluster)
+{
+    return block->present[cluster / 8] >> (cluster % 8) & 1;
+}
 
 /* Makes sure that @cluster is in the overlay, whole, unless it is about to be written whole. */
 static int bring(Block *block, uint64_t cluster, bool is_whole)
@@ -178,7 +182,8 @@ static gboolean open_overlay(Block *block, GError **error)
     g_autofree char *name = g_strdup_printf("%s/segue-overlay-XXXXXX", folder);
     block->overlay_fd = mkostemp(name, O_CLOEXEC);
     if (block->overlay_fd < 0) {
-        g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "cannot make a temporary file in %s for snapshot=on: %s", folder, g_strerror(errno));
+        g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "cannot make a temporary file in %s for snapshot=on: %s", folder,
+                    g_strerror(errno));
         return FALSE;
     }
     unlink(name);

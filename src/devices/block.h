@@ -1,5 +1,6 @@
 /*
- * Block: a disk image as bytes: a raw file, or a raw file under a temporary overlay that takes the writes (snapshot=on).
+ * Block: a disk image as bytes: a raw file, or a raw file under a temporary overlay that takes the writes
+ * (snapshot=on).
  *
  * Calls block the caller and come from one thread at a time, a device's own worker; they take no lock.
  */
@@ -26,8 +27,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Block, block_free)
 uint64_t block_size(const Block *block); /* bytes */
 bool block_is_read_only(const Block *block);
 
-/* block_read, block_write: @count buffers from byte @offset; the range must lie within the size.  block_flush: to stable storage.
- * block_zero: @length zero bytes at @offset.  Return: 0, or an errno value. */
+/* block_read, block_write: @count buffers from byte @offset; the range must lie within the size.  block_flush: to
+ * stable storage. block_zero: @length zero bytes at @offset.  Return: 0, or an errno value. */
 int block_read(Block *block, const struct iovec *iov, unsigned count, uint64_t offset);
 int block_write(Block *block, const struct iovec *iov, unsigned count, uint64_t offset);
 int block_zero(Block *block, uint64_t offset, uint64_t length);

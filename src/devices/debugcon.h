@@ -1,4 +1,5 @@
-/* Debug console at port 0xe9, as Bochs and QEMU have it: writes are output, reads answer 0xe9.  Thread: machine lock held. */
+/* Debug console at port 0xe9, as Bochs and QEMU have it: writes are output, reads answer 0xe9.  Thread: machine lock
+ * held. */
 #pragma once
 
 #include <stddef.h>

@@ -4,12 +4,12 @@
 
 #include "core/error.h"
 
-#define NFILES (FW_CFG_NKEYS - FW_CFG_FILE_FIRST)
-#define NARCH_KEYS 0x20
-#define NAME_SIZE 56
+#define NFILES          (FW_CFG_NKEYS - FW_CFG_FILE_FIRST)
+#define NARCH_KEYS      0x20
+#define NAME_SIZE       56
 #define FILE_ENTRY_SIZE 64 /* big-endian size (4), key (2), reserved (2), name */
 
-#define ID_VALUE 0x3u /* classic interface, DMA */
+#define ID_VALUE      0x3u                         /* classic interface, DMA */
 #define DMA_SIGNATURE UINT64_C(0x51454d5520434647) /* "QEMU CFG" */
 
 #define DMA_ERROR  0x01u
@@ -25,7 +25,7 @@ typedef struct FwCfgItem {
 
 typedef struct FwCfgState {
     uint16_t key;
-    uint32_t offset; /* in the selected item */
+    uint32_t offset;   /* in the selected item */
     uint32_t dma_high; /* upper half of the DMA address, until the lower half is written */
 } FwCfgState;
 
@@ -109,8 +109,9 @@ gboolean fw_cfg_add_file(FwCfg *fw, const char *name, const void *data, size_t s
         if (strcmp(fw->names[index], name) == 0)
             break;
     if (strlen(name) >= NAME_SIZE || size > UINT32_MAX) {
-        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "fw_cfg file \"%s\": the name has more than %d characters or the file is too large",
-                    name, NAME_SIZE - 1);
+        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE,
+                    "fw_cfg file \"%s\": the name has more than %d characters or the file is too large", name,
+                    NAME_SIZE - 1);
         return FALSE;
     }
     if (index == NFILES) {

@@ -1,9 +1,9 @@
 /*
  * QEMU's firmware configuration interface: numbered items and named files that SeaBIOS, OVMF and Linux read.
  *
- * Source: QEMU docs/specs/fw_cfg.  Selector at port 0x510 (16-bit write), data at 0x511 (bytes), DMA address at 0x514 (big-endian
- * 64-bit).  Items are read-only for the guest; DMA supports select, read and skip, and a DMA write reports an error.  A guest buffer outside RAM
- * ends the transfer with the error bit.  Thread: machine lock held.
+ * Source: QEMU docs/specs/fw_cfg.  Selector at port 0x510 (16-bit write), data at 0x511 (bytes), DMA address at 0x514
+ * (big-endian 64-bit).  Items are read-only for the guest; DMA supports select, read and skip, and a DMA write reports
+ * an error.  A guest buffer outside RAM ends the transfer with the error bit.  Thread: machine lock held.
  */
 #pragma once
 
@@ -14,13 +14,37 @@
 
 /* Well-known keys. */
 enum {
-    FW_CFG_SIGNATURE = 0x00, FW_CFG_ID = 0x01, FW_CFG_UUID = 0x02, FW_CFG_RAM_SIZE = 0x03, FW_CFG_NOGRAPHIC = 0x04,
-    FW_CFG_NCPUS = 0x05, FW_CFG_KERNEL_ADDR = 0x07, FW_CFG_KERNEL_SIZE = 0x08, FW_CFG_INITRD_ADDR = 0x0a, FW_CFG_INITRD_SIZE = 0x0b,
-    FW_CFG_BOOT_DEVICE = 0x0c, FW_CFG_NUMA = 0x0d, FW_CFG_BOOT_MENU = 0x0e, FW_CFG_MAX_CPUS = 0x0f,
-    FW_CFG_KERNEL_ENTRY = 0x10, FW_CFG_KERNEL_DATA = 0x11, FW_CFG_INITRD_DATA = 0x12, FW_CFG_CMDLINE_ADDR = 0x13, FW_CFG_CMDLINE_SIZE = 0x14,
-    FW_CFG_CMDLINE_DATA = 0x15, FW_CFG_SETUP_ADDR = 0x16, FW_CFG_SETUP_SIZE = 0x17, FW_CFG_SETUP_DATA = 0x18, FW_CFG_FILE_DIR = 0x19,
-    FW_CFG_FILE_FIRST = 0x20, FW_CFG_NKEYS = 0x100, FW_CFG_X86_ACPI_TABLES = 0x8000, FW_CFG_X86_SMBIOS = 0x8001, FW_CFG_X86_IRQ0 = 0x8002,
-    FW_CFG_X86_E820 = 0x8003, FW_CFG_X86_HPET = 0x8004
+    FW_CFG_SIGNATURE = 0x00,
+    FW_CFG_ID = 0x01,
+    FW_CFG_UUID = 0x02,
+    FW_CFG_RAM_SIZE = 0x03,
+    FW_CFG_NOGRAPHIC = 0x04,
+    FW_CFG_NCPUS = 0x05,
+    FW_CFG_KERNEL_ADDR = 0x07,
+    FW_CFG_KERNEL_SIZE = 0x08,
+    FW_CFG_INITRD_ADDR = 0x0a,
+    FW_CFG_INITRD_SIZE = 0x0b,
+    FW_CFG_BOOT_DEVICE = 0x0c,
+    FW_CFG_NUMA = 0x0d,
+    FW_CFG_BOOT_MENU = 0x0e,
+    FW_CFG_MAX_CPUS = 0x0f,
+    FW_CFG_KERNEL_ENTRY = 0x10,
+    FW_CFG_KERNEL_DATA = 0x11,
+    FW_CFG_INITRD_DATA = 0x12,
+    FW_CFG_CMDLINE_ADDR = 0x13,
+    FW_CFG_CMDLINE_SIZE = 0x14,
+    FW_CFG_CMDLINE_DATA = 0x15,
+    FW_CFG_SETUP_ADDR = 0x16,
+    FW_CFG_SETUP_SIZE = 0x17,
+    FW_CFG_SETUP_DATA = 0x18,
+    FW_CFG_FILE_DIR = 0x19,
+    FW_CFG_FILE_FIRST = 0x20,
+    FW_CFG_NKEYS = 0x100,
+    FW_CFG_X86_ACPI_TABLES = 0x8000,
+    FW_CFG_X86_SMBIOS = 0x8001,
+    FW_CFG_X86_IRQ0 = 0x8002,
+    FW_CFG_X86_E820 = 0x8003,
+    FW_CFG_X86_HPET = 0x8004
 };
 
 typedef struct FwCfg FwCfg;
@@ -42,6 +66,6 @@ void fw_cfg_add(FwCfg *fw, uint16_t key, const void *data, size_t size);
 void fw_cfg_add_u16(FwCfg *fw, uint16_t key, uint16_t value);
 void fw_cfg_add_u32(FwCfg *fw, uint16_t key, uint32_t value);
 void fw_cfg_add_u64(FwCfg *fw, uint16_t key, uint64_t value);
-/* fw_cfg_add_file: file @name (at most 55 characters) is a copy of @data; replaces an earlier one of that name.  FALSE when the table is full
- * or the name is too long (VMM_ERROR_USAGE). */
+/* fw_cfg_add_file: file @name (at most 55 characters) is a copy of @data; replaces an earlier one of that name.  FALSE
+ * when the table is full or the name is too long (VMM_ERROR_USAGE). */
 gboolean fw_cfg_add_file(FwCfg *fw, const char *name, const void *data, size_t size, GError **error);

@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-#define NS_PER_TICK 10
+#define NS_PER_TICK   10
 #define MIN_PERIOD_NS 100000
-#define FAR_NS (INT64_MAX / 4)
+#define FAR_NS        (INT64_MAX / 4)
 
 enum { REG_ID = 0x00, REG_CONFIG = 0x10, REG_STATUS = 0x20, REG_COUNTER = 0xf0, REG_TIMERS = 0x100, TIMER_STEP = 0x20 };
 enum { TIMER_CONFIG = 0x00, TIMER_COMPARATOR = 0x08 };
@@ -20,7 +20,7 @@ enum { TIMER_CONFIG = 0x00, TIMER_COMPARATOR = 0x08 };
 #define TIMER_SET_VALUE    (1u << 6)
 #define TIMER_32BIT        (1u << 8)
 #define TIMER_ROUTE(c)     ((unsigned)((c) >> 9 & 31))
-#define TIMER_WRITABLE     0x3f4eu /* type, enable, periodic, value set, 32-bit, route */
+#define TIMER_WRITABLE     0x3f4eu     /* type, enable, periodic, value set, 32-bit, route */
 #define ROUTES             0x00ff0104u /* I/O APIC pins that a timer may use */
 
 /* General capabilities: revision 1, three timers, 64-bit counter, legacy replacement, vendor 8086. */
@@ -31,7 +31,7 @@ typedef struct HpetTimerState {
     uint64_t comparator; /* as read */
     uint64_t period;     /* periodic mode: what is added at each match */
     bool is_armed;
-    uint64_t match;      /* armed: the counter value, not wrapped to 32 bits, at which it matches next */
+    uint64_t match; /* armed: the counter value, not wrapped to 32 bits, at which it matches next */
 } HpetTimerState;
 
 typedef struct HpetState {
@@ -45,7 +45,7 @@ typedef struct HpetTimer {
     Hpet *hpet;
     unsigned index;
     Timer *timer;
-    bool line;            /* level of the line below */
+    bool line; /* level of the line below */
     IrqLine raised_line;
 } HpetTimer;
 
@@ -290,7 +290,8 @@ static uint64_t hpet_read(void *device, uint64_t offset, unsigned size)
 static void hpet_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
     unsigned shift = size == 4 && offset & 4 ? 32 : 0;
-    register_write(device, (unsigned)offset & ~7u, value << shift, size == 8 ? UINT64_MAX : UINT64_C(0xffffffff) << shift);
+    register_write(device, (unsigned)offset & ~7u, value << shift,
+                   size == 8 ? UINT64_MAX : UINT64_C(0xffffffff) << shift);
 }
 
 const BusOps hpet_ops = {.name = "hpet", .read = hpet_read, .write = hpet_write, .min_size = 4, .max_size = 8};

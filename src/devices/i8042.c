@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "devices/ps2.h"
+
 #define STATUS_OUTPUT_FULL 0x01
 #define STATUS_SYSTEM      0x04
 #define STATUS_COMMAND     0x08
@@ -18,35 +20,15 @@
 #define OUTPUT_NOT_RESET 0x01
 #define OUTPUT_A20       0x02
 
-#define PS2_ACK    0xfa
-#define PS2_RESEND 0xfe
-#define PS2_PASSED 0xaa
-
-#define QUEUE_SIZE 32
-
-typedef struct Ps2Queue {
-    uint8_t bytes[QUEUE_SIZE];
-    uint8_t head, count;
-} Ps2Queue;
-
-/* One PS/2 device: keyboard or mouse. */
-typedef struct Ps2State {
-    Ps2Queue queue;
-    uint8_t command;  /* waiting for its argument; 0: none */
-    bool is_enabled;  /* keyboard scans, mouse reports */
-    uint8_t rate, resolution, scaling, leds, scancode_set;
-    uint8_t wrap;
-} Ps2State;
-
 typedef struct I8042State {
-    uint8_t config;  /* command byte */
-    uint8_t output;  /* output port */
-    uint8_t status;  /* STATUS_SYSTEM and STATUS_COMMAND; the rest is computed */
-    uint8_t command; /* waiting for its data byte at port 0x60; 0: none */
-    uint8_t ram[31]; /* bytes 1–31 of the controller's memory */
+    uint8_t config;         /* command byte */
+    uint8_t output;         /* output port */
+    uint8_t status;         /* STATUS_SYSTEM and STATUS_COMMAND; the rest is computed */
+    uint8_t command;        /* waiting for its data byte at port 0x60; 0: none */
+    uint8_t ram[31];        /* bytes 1–31 of the controller's memory */
     Ps2Queue replies;       /* from the controller itself: go before those of the devices */
     Ps2Queue mouse_replies; /* likewise, marked as from the mouse (command 0xd3) */
-    bool full;       /* output buffer */
+    bool full;              /* output buffer */
     uint8_t data;
     bool data_is_mouse;
     bool release_seen; /* a set 2 release prefix waits for its key, for translation */
@@ -61,42 +43,26 @@ struct I8042 {
 
 /* Set 2 → set 1, what the controller's translation does.  Unlisted codes pass through. */
 static const uint8_t set1_of_set2[0x85] = {
-    [0x00] = 0xff, [0x01] = 0x43, [0x02] = 0x41, [0x03] = 0x3f, [0x04] = 0x3d, [0x05] = 0x3b, [0x06] = 0x3c, [0x07] = 0x58,
-    [0x08] = 0x64, [0x09] = 0x44, [0x0a] = 0x42, [0x0b] = 0x40, [0x0c] = 0x3e, [0x0d] = 0x0f, [0x0e] = 0x29, [0x0f] = 0x59,
-    [0x10] = 0x65, [0x11] = 0x38, [0x12] = 0x2a, [0x13] = 0x70, [0x14] = 0x1d, [0x15] = 0x10, [0x16] = 0x02, [0x17] = 0x5a,
-    [0x18] = 0x66, [0x19] = 0x71, [0x1a] = 0x2c, [0x1b] = 0x1f, [0x1c] = 0x1e, [0x1d] = 0x11, [0x1e] = 0x03, [0x1f] = 0x5b,
-    [0x20] = 0x67, [0x21] = 0x2e, [0x22] = 0x2d, [0x23] = 0x20, [0x24] = 0x12, [0x25] = 0x05, [0x26] = 0x04, [0x27] = 0x5c,
-    [0x28] = 0x68, [0x29] = 0x39, [0x2a] = 0x2f, [0x2b] = 0x21, [0x2c] = 0x14, [0x2d] = 0x13, [0x2e] = 0x06, [0x2f] = 0x5d,
-    [0x30] = 0x69, [0x31] = 0x31, [0x32] = 0x30, [0x33] = 0x23, [0x34] = 0x22, [0x35] = 0x15, [0x36] = 0x07, [0x37] = 0x5e,
-    [0x38] = 0x6a, [0x39] = 0x72, [0x3a] = 0x32, [0x3b] = 0x24, [0x3c] = 0x16, [0x3d] = 0x08, [0x3e] = 0x09, [0x3f] = 0x5f,
-    [0x40] = 0x6b, [0x41] = 0x33, [0x42] = 0x25, [0x43] = 0x17, [0x44] = 0x18, [0x45] = 0x0b, [0x46] = 0x0a, [0x47] = 0x60,
-    [0x48] = 0x6c, [0x49] = 0x34, [0x4a] = 0x35, [0x4b] = 0x26, [0x4c] = 0x27, [0x4d] = 0x19, [0x4e] = 0x0c, [0x4f] = 0x61,
-    [0x50] = 0x6d, [0x51] = 0x73, [0x52] = 0x28, [0x53] = 0x74, [0x54] = 0x1a, [0x55] = 0x0d, [0x56] = 0x62, [0x57] = 0x6e,
-    [0x58] = 0x3a, [0x59] = 0x36, [0x5a] = 0x1c, [0x5b] = 0x1b, [0x5c] = 0x75, [0x5d] = 0x2b, [0x5e] = 0x63, [0x5f] = 0x76,
-    [0x60] = 0x55, [0x61] = 0x56, [0x62] = 0x77, [0x63] = 0x78, [0x64] = 0x79, [0x65] = 0x7a, [0x66] = 0x0e, [0x67] = 0x7b,
-    [0x68] = 0x7c, [0x69] = 0x4f, [0x6a] = 0x7d, [0x6b] = 0x4b, [0x6c] = 0x47, [0x6d] = 0x7e, [0x6e] = 0x7f, [0x6f] = 0x6f,
-    [0x70] = 0x52, [0x71] = 0x53, [0x72] = 0x50, [0x73] = 0x4c, [0x74] = 0x4d, [0x75] = 0x48, [0x76] = 0x01, [0x77] = 0x45,
-    [0x78] = 0x57, [0x79] = 0x4e, [0x7a] = 0x51, [0x7b] = 0x4a, [0x7c] = 0x37, [0x7d] = 0x49, [0x7e] = 0x46, [0x7f] = 0x54,
-    [0x83] = 0x41, [0x84] = 0x54,
+    [0x00] = 0xff, [0x01] = 0x43, [0x02] = 0x41, [0x03] = 0x3f, [0x04] = 0x3d, [0x05] = 0x3b, [0x06] = 0x3c,
+    [0x07] = 0x58, [0x08] = 0x64, [0x09] = 0x44, [0x0a] = 0x42, [0x0b] = 0x40, [0x0c] = 0x3e, [0x0d] = 0x0f,
+    [0x0e] = 0x29, [0x0f] = 0x59, [0x10] = 0x65, [0x11] = 0x38, [0x12] = 0x2a, [0x13] = 0x70, [0x14] = 0x1d,
+    [0x15] = 0x10, [0x16] = 0x02, [0x17] = 0x5a, [0x18] = 0x66, [0x19] = 0x71, [0x1a] = 0x2c, [0x1b] = 0x1f,
+    [0x1c] = 0x1e, [0x1d] = 0x11, [0x1e] = 0x03, [0x1f] = 0x5b, [0x20] = 0x67, [0x21] = 0x2e, [0x22] = 0x2d,
+    [0x23] = 0x20, [0x24] = 0x12, [0x25] = 0x05, [0x26] = 0x04, [0x27] = 0x5c, [0x28] = 0x68, [0x29] = 0x39,
+    [0x2a] = 0x2f, [0x2b] = 0x21, [0x2c] = 0x14, [0x2d] = 0x13, [0x2e] = 0x06, [0x2f] = 0x5d, [0x30] = 0x69,
+    [0x31] = 0x31, [0x32] = 0x30, [0x33] = 0x23, [0x34] = 0x22, [0x35] = 0x15, [0x36] = 0x07, [0x37] = 0x5e,
+    [0x38] = 0x6a, [0x39] = 0x72, [0x3a] = 0x32, [0x3b] = 0x24, [0x3c] = 0x16, [0x3d] = 0x08, [0x3e] = 0x09,
+    [0x3f] = 0x5f, [0x40] = 0x6b, [0x41] = 0x33, [0x42] = 0x25, [0x43] = 0x17, [0x44] = 0x18, [0x45] = 0x0b,
+    [0x46] = 0x0a, [0x47] = 0x60, [0x48] = 0x6c, [0x49] = 0x34, [0x4a] = 0x35, [0x4b] = 0x26, [0x4c] = 0x27,
+    [0x4d] = 0x19, [0x4e] = 0x0c, [0x4f] = 0x61, [0x50] = 0x6d, [0x51] = 0x73, [0x52] = 0x28, [0x53] = 0x74,
+    [0x54] = 0x1a, [0x55] = 0x0d, [0x56] = 0x62, [0x57] = 0x6e, [0x58] = 0x3a, [0x59] = 0x36, [0x5a] = 0x1c,
+    [0x5b] = 0x1b, [0x5c] = 0x75, [0x5d] = 0x2b, [0x5e] = 0x63, [0x5f] = 0x76, [0x60] = 0x55, [0x61] = 0x56,
+    [0x62] = 0x77, [0x63] = 0x78, [0x64] = 0x79, [0x65] = 0x7a, [0x66] = 0x0e, [0x67] = 0x7b, [0x68] = 0x7c,
+    [0x69] = 0x4f, [0x6a] = 0x7d, [0x6b] = 0x4b, [0x6c] = 0x47, [0x6d] = 0x7e, [0x6e] = 0x7f, [0x6f] = 0x6f,
+    [0x70] = 0x52, [0x71] = 0x53, [0x72] = 0x50, [0x73] = 0x4c, [0x74] = 0x4d, [0x75] = 0x48, [0x76] = 0x01,
+    [0x77] = 0x45, [0x78] = 0x57, [0x79] = 0x4e, [0x7a] = 0x51, [0x7b] = 0x4a, [0x7c] = 0x37, [0x7d] = 0x49,
+    [0x7e] = 0x46, [0x7f] = 0x54, [0x83] = 0x41, [0x84] = 0x54,
 };
-
-static bool queue_put(Ps2Queue *queue, uint8_t byte)
-{
-    if (queue->count == QUEUE_SIZE)
-        return false;
-    queue->bytes[(queue->head + queue->count++) % QUEUE_SIZE] = byte;
-    return true;
-}
-
-static bool queue_take(Ps2Queue *queue, uint8_t *out_byte)
-{
-    if (queue->count == 0)
-        return false;
-    *out_byte = queue->bytes[queue->head];
-    queue->head = (queue->head + 1) % QUEUE_SIZE;
-    queue->count--;
-    return true;
-}
 
 static void set_line(IrqLine line, bool *current, bool level)
 {
@@ -109,7 +75,8 @@ static void set_line(IrqLine line, bool *current, bool level)
 static void update_irq(I8042 *kbc)
 {
     const I8042State *s = &kbc->s;
-    set_line(kbc->wires.keyboard_irq, &kbc->keyboard_line, s->full && !s->data_is_mouse && s->config & CONFIG_KEYBOARD_IRQ);
+    set_line(kbc->wires.keyboard_irq, &kbc->keyboard_line,
+             s->full && !s->data_is_mouse && s->config & CONFIG_KEYBOARD_IRQ);
     set_line(kbc->wires.mouse_irq, &kbc->mouse_line, s->full && s->data_is_mouse && s->config & CONFIG_MOUSE_IRQ);
 }
 
@@ -138,17 +105,17 @@ static void fill_output(I8042 *kbc)
     I8042State *s = &kbc->s;
     uint8_t byte;
     while (!s->full) {
-        if (queue_take(&s->replies, &byte)) {
+        if (ps2_take(&s->replies, &byte)) {
             s->full = true;
             s->data_is_mouse = false;
-        } else if (queue_take(&s->mouse_replies, &byte)) {
+        } else if (ps2_take(&s->mouse_replies, &byte)) {
             s->full = s->data_is_mouse = true;
-        } else if (!(s->config & CONFIG_KEYBOARD_OFF) && queue_take(&s->keyboard.queue, &byte)) {
+        } else if (!(s->config & CONFIG_KEYBOARD_OFF) && ps2_take(&s->keyboard.queue, &byte)) {
             if (!translate_byte(kbc, &byte))
                 continue;
             s->full = true;
             s->data_is_mouse = false;
-        } else if (!(s->config & CONFIG_MOUSE_OFF) && queue_take(&s->mouse.queue, &byte)) {
+        } else if (!(s->config & CONFIG_MOUSE_OFF) && ps2_take(&s->mouse.queue, &byte)) {
             s->full = s->data_is_mouse = true;
         } else {
             break;
@@ -166,160 +133,6 @@ static void set_output_port(I8042 *kbc, uint8_t value)
         kbc->wires.a20(kbc->wires.opaque, value & OUTPUT_A20);
     if (!(value & OUTPUT_NOT_RESET) && kbc->wires.reset)
         kbc->wires.reset(kbc->wires.opaque);
-}
-
-static void keyboard_defaults(Ps2State *keyboard)
-{
-    keyboard->scancode_set = 2;
-    keyboard->rate = 0x2b;
-    keyboard->leds = 0;
-    keyboard->is_enabled = true;
-}
-
-static void keyboard_argument(Ps2State *keyboard, uint8_t command, uint8_t value)
-{
-    queue_put(&keyboard->queue, PS2_ACK);
-    switch (command) {
-    case 0xed:
-        keyboard->leds = value;
-        break;
-    case 0xf0:
-        if (value == 0)
-            queue_put(&keyboard->queue, keyboard->scancode_set);
-        else if (value <= 3)
-            keyboard->scancode_set = value;
-        break;
-    case 0xf3:
-        keyboard->rate = value;
-        break;
-    }
-}
-
-/* A byte from the host to the keyboard (IBM PS/2 keyboard commands). */
-static void keyboard_write(Ps2State *keyboard, uint8_t value)
-{
-    Ps2Queue *queue = &keyboard->queue;
-    if (keyboard->command && value < 0xed) {
-        uint8_t command = keyboard->command;
-        keyboard->command = 0;
-        keyboard_argument(keyboard, command, value);
-        return;
-    }
-    keyboard->command = 0;
-    switch (value) {
-    case 0xed: /* LEDs */
-    case 0xf0: /* scan code set */
-    case 0xf3: /* typematic rate */
-        keyboard->command = value;
-        queue_put(queue, PS2_ACK);
-        break;
-    case 0xee: /* echo */
-        queue_put(queue, 0xee);
-        break;
-    case 0xf2: /* identify */
-        queue_put(queue, PS2_ACK);
-        queue_put(queue, 0xab);
-        queue_put(queue, 0x83);
-        break;
-    case 0xf4:
-        keyboard->is_enabled = true;
-        queue_put(queue, PS2_ACK);
-        break;
-    case 0xf5:
-    case 0xf6: /* defaults; f5 also stops scanning */
-        keyboard_defaults(keyboard);
-        keyboard->is_enabled = value == 0xf6;
-        queue_put(queue, PS2_ACK);
-        break;
-    case 0xff: /* reset and self-test */
-        *queue = (Ps2Queue){0};
-        keyboard_defaults(keyboard);
-        queue_put(queue, PS2_ACK);
-        queue_put(queue, PS2_PASSED);
-        break;
-    default:
-        queue_put(queue, PS2_RESEND);
-        break;
-    }
-}
-
-static void mouse_defaults(Ps2State *mouse)
-{
-    mouse->rate = 100;
-    mouse->resolution = 2;
-    mouse->scaling = 1;
-    mouse->is_enabled = false;
-    mouse->wrap = 0;
-}
-
-/* A byte from the host to the mouse (IBM PS/2 mouse commands).  It never moves. */
-static void mouse_write(Ps2State *mouse, uint8_t value)
-{
-    Ps2Queue *queue = &mouse->queue;
-    if (mouse->wrap && value != 0xec && value != 0xff) {
-        queue_put(queue, value);
-        return;
-    }
-    if (mouse->command) {
-        if (mouse->command == 0xf3)
-            mouse->rate = value;
-        else
-            mouse->resolution = value & 3;
-        mouse->command = 0;
-        queue_put(queue, PS2_ACK);
-        return;
-    }
-    if (value != 0xff)
-        queue_put(queue, PS2_ACK);
-    switch (value) {
-    case 0xe6:
-    case 0xe7:
-        mouse->scaling = value - 0xe5;
-        break;
-    case 0xe8:
-    case 0xf3:
-        mouse->command = value;
-        break;
-    case 0xe9: /* status */
-        queue_put(queue, (uint8_t)((mouse->is_enabled ? 0x20 : 0) | (mouse->scaling == 2 ? 0x10 : 0)));
-        queue_put(queue, mouse->resolution);
-        queue_put(queue, mouse->rate);
-        break;
-    case 0xeb: /* read data: no movement */
-        queue_put(queue, 0x08);
-        queue_put(queue, 0);
-        queue_put(queue, 0);
-        break;
-    case 0xec:
-    case 0xee:
-        mouse->wrap = value == 0xee;
-        break;
-    case 0xea: /* stream mode */
-    case 0xf0: /* remote mode */
-        break;
-    case 0xf2:
-        queue_put(queue, 0);
-        break;
-    case 0xf4:
-    case 0xf5:
-        mouse->is_enabled = value == 0xf4;
-        break;
-    case 0xf6:
-        mouse_defaults(mouse);
-        break;
-    case 0xff:
-        *queue = (Ps2Queue){0};
-        mouse_defaults(mouse);
-        queue_put(queue, PS2_ACK);
-        queue_put(queue, PS2_PASSED);
-        queue_put(queue, 0);
-        break;
-    default:
-        /* Not a command: take the ACK back. */
-        queue->count -= queue->count > 0;
-        queue_put(queue, PS2_RESEND);
-        break;
-    }
 }
 
 static uint64_t data_read(void *device, uint64_t offset, unsigned size)
@@ -344,14 +157,14 @@ static void command_argument(I8042 *kbc, uint8_t command, uint8_t value)
         set_output_port(kbc, value);
         break;
     case 0xd2: /* as if it came from the keyboard, not translated */
-        queue_put(&s->replies, value);
+        ps2_put(&s->replies, value);
         break;
     case 0xd3:
-        queue_put(&s->mouse_replies, value);
+        ps2_put(&s->mouse_replies, value);
         break;
     case 0xd4:
         s->config &= (uint8_t)~CONFIG_MOUSE_OFF;
-        mouse_write(&s->mouse, value);
+        ps2_mouse_write(&s->mouse, value);
         break;
     default:
         if (command > 0x60 && command < 0x80)
@@ -370,7 +183,7 @@ static void data_write(void *device, uint64_t offset, unsigned size, uint64_t va
         command_argument(kbc, command, value);
     } else {
         kbc->s.config &= (uint8_t)~CONFIG_KEYBOARD_OFF; /* a byte to the keyboard opens its interface */
-        keyboard_write(&kbc->s.keyboard, value);
+        ps2_keyboard_write(&kbc->s.keyboard, value);
     }
     fill_output(kbc);
 }
@@ -391,7 +204,7 @@ static void command_write(void *device, uint64_t offset, unsigned size, uint64_t
     s->command = 0;
     switch (value) {
     case 0x20:
-        queue_put(&s->replies, s->config);
+        ps2_put(&s->replies, s->config);
         break;
     case 0x60:
     case 0xd1:
@@ -408,11 +221,11 @@ static void command_write(void *device, uint64_t offset, unsigned size, uint64_t
         break;
     case 0xa9: /* interface tests: no error */
     case 0xab:
-        queue_put(&s->replies, 0x00);
+        ps2_put(&s->replies, 0x00);
         break;
     case 0xaa: /* self-test */
         s->status |= STATUS_SYSTEM;
-        queue_put(&s->replies, 0x55);
+        ps2_put(&s->replies, 0x55);
         break;
     case 0xad:
         s->config |= CONFIG_KEYBOARD_OFF;
@@ -421,10 +234,10 @@ static void command_write(void *device, uint64_t offset, unsigned size, uint64_t
         s->config &= (uint8_t)~CONFIG_KEYBOARD_OFF;
         break;
     case 0xc0: /* input port: not locked, no manufacturing jumper */
-        queue_put(&s->replies, 0xa0);
+        ps2_put(&s->replies, 0xa0);
         break;
     case 0xd0:
-        queue_put(&s->replies, (uint8_t)(s->output | (kbc->keyboard_line ? 0x10 : 0) | (kbc->mouse_line ? 0x20 : 0)));
+        ps2_put(&s->replies, (uint8_t)(s->output | (kbc->keyboard_line ? 0x10 : 0) | (kbc->mouse_line ? 0x20 : 0)));
         break;
     case 0xdd: /* A20 off and on, as some chipsets have it */
         set_output_port(kbc, s->output & (uint8_t)~OUTPUT_A20);
@@ -434,10 +247,11 @@ static void command_write(void *device, uint64_t offset, unsigned size, uint64_t
         break;
     default:
         if (value > 0x20 && value < 0x40)
-            queue_put(&s->replies, s->ram[value - 0x21]);
+            ps2_put(&s->replies, s->ram[value - 0x21]);
         else if (value > 0x60 && value < 0x80)
             s->command = value;
-        else if (value >= 0xf0 && !(value & 1) && kbc->wires.reset) /* pulse output bits that are zero; bit 0 is reset */
+        else if (value >= 0xf0 && !(value & 1) &&
+                 kbc->wires.reset) /* pulse output bits that are zero; bit 0 is reset */
             kbc->wires.reset(kbc->wires.opaque);
         break;
     }
@@ -465,10 +279,10 @@ const BusOps i8042_port92_ops = {.name = "port92", .read = port92_read, .write =
 bool i8042_key(I8042 *kbc, const uint8_t *bytes, unsigned count)
 {
     Ps2State *keyboard = &kbc->s.keyboard;
-    if (!keyboard->is_enabled || count > QUEUE_SIZE - 8u - MIN(keyboard->queue.count, QUEUE_SIZE - 8u))
+    if (!keyboard->is_enabled || count > PS2_QUEUE_SIZE - 8u - MIN(keyboard->queue.count, PS2_QUEUE_SIZE - 8u))
         return false; /* eight places stay free for replies */
     for (unsigned i = 0; i < count; i++)
-        queue_put(&keyboard->queue, bytes[i]);
+        ps2_put(&keyboard->queue, bytes[i]);
     fill_output(kbc);
     return true;
 }
@@ -479,8 +293,8 @@ static void set_initial_state(I8042 *kbc)
     kbc->s.config = CONFIG_KEYBOARD_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE;
     kbc->s.status = STATUS_SYSTEM;
     kbc->s.output = OUTPUT_NOT_RESET | OUTPUT_A20;
-    keyboard_defaults(&kbc->s.keyboard);
-    mouse_defaults(&kbc->s.mouse);
+    ps2_keyboard_reset(&kbc->s.keyboard);
+    ps2_mouse_reset(&kbc->s.mouse);
 }
 
 void i8042_reset(I8042 *kbc)

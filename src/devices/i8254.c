@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#define NS_PER_S 1000000000
-#define MIN_PERIOD_NS 100000
+#define NS_PER_S          1000000000
+#define MIN_PERIOD_NS     100000
 #define REFRESH_TOGGLE_NS 15085
 
 enum { ACCESS_LOW = 1, ACCESS_HIGH = 2, ACCESS_BOTH = 3 };
@@ -13,8 +13,8 @@ typedef struct PitChannel {
     uint8_t access; /* ACCESS_* */
     bool is_bcd;
     bool gate;
-    uint32_t reload;   /* 1–65536; 0 before the first count was written */
-    bool is_counting;  /* start_ns is valid; otherwise the count stands at held_ticks */
+    uint32_t reload;  /* 1–65536; 0 before the first count was written */
+    bool is_counting; /* start_ns is valid; otherwise the count stands at held_ticks */
     int64_t start_ns;
     uint64_t held_ticks;
     bool wait_trigger; /* modes 1 and 5: no gate edge since the count was written */
@@ -29,7 +29,7 @@ typedef struct PitChannel {
 
 typedef struct I8254State {
     PitChannel channel[3];
-    bool speaker_data; /* port 0x61 bit 1 */
+    bool speaker_data;   /* port 0x61 bit 1 */
     uint8_t port61_high; /* bits 2–3: parity and channel check enables, stored only */
     bool irq_enabled;
     uint64_t edges_sent; /* periods (modes 2, 3) or 1 (others) already delivered since the count was loaded */

@@ -8,14 +8,14 @@ typedef enum PicInit { PIC_READY, PIC_WANT_ICW2, PIC_WANT_ICW3, PIC_WANT_ICW4 } 
 
 /* One 8259A. */
 typedef struct PicChip {
-    uint8_t lines;  /* input levels */
+    uint8_t lines;   /* input levels */
     uint8_t latched; /* edges seen since the last acknowledge */
     uint8_t imr, isr;
     uint8_t elcr;
-    uint8_t base;     /* ICW2 */
-    uint8_t icw3;     /* kept for completeness; a PC's wiring is fixed */
-    uint8_t lowest;   /* the input with lowest priority, 0–7 */
-    uint8_t init;     /* PicInit */
+    uint8_t base;   /* ICW2 */
+    uint8_t icw3;   /* kept for completeness; a PC's wiring is fixed */
+    uint8_t lowest; /* the input with lowest priority, 0–7 */
+    uint8_t init;   /* PicInit */
     bool needs_icw4, is_single;
     bool auto_eoi, rotate_on_auto_eoi;
     bool is_special_fully_nested, special_mask;
@@ -95,7 +95,8 @@ void i8259_set_irq(I8259 *pic, unsigned irq, bool level)
             chip->latched |= bit;
         chip->lines |= bit;
     } else {
-        /* An edge stays latched.  The 8259A datasheet wants the input high until INTA; chipsets do not, and chips here may pulse. */
+        /* An edge stays latched.  The 8259A datasheet wants the input high until INTA; chipsets do not, and chips here
+         * may pulse. */
         chip->lines &= (uint8_t)~bit;
     }
     update(pic);
@@ -103,10 +104,7 @@ void i8259_set_irq(I8259 *pic, unsigned irq, bool level)
 
 static void input_set(void *opaque, unsigned number, bool level) { i8259_set_irq(opaque, number, level); }
 
-IrqLine i8259_input(I8259 *pic, unsigned irq)
-{
-    return (IrqLine){.set = input_set, .opaque = pic, .number = irq};
-}
+IrqLine i8259_input(I8259 *pic, unsigned irq) { return (IrqLine){.set = input_set, .opaque = pic, .number = irq}; }
 
 bool i8259_output(const I8259 *pic) { return pic->output; }
 

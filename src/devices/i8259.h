@@ -1,9 +1,10 @@
 /*
  * Two cascaded 8259A interrupt controllers, as in a PC: slave on the master's input 2, ELCR at 0x4d0.
  *
- * Source: Intel 8259A datasheet (231468); 82371SB (PIIX3) datasheet for ELCR.  All of ICW1–4 and OCW1–3: rotation, AEOI, special mask, special
- * fully nested, poll.  An INTA cycle with nothing to deliver answers spurious IRQ 7 (or 15) and sets no ISR bit.  Input 0–15 is the ISA IRQ
- * number; input 2 is the cascade and ignored.  Thread: machine lock held.
+ * Source: Intel 8259A datasheet (231468); 82371SB (PIIX3) datasheet for ELCR.  All of ICW1–4 and OCW1–3: rotation,
+ * AEOI, special mask, special fully nested, poll.  An INTA cycle with nothing to deliver answers spurious IRQ 7 (or 15)
+ * and sets no ISR bit.  Input 0–15 is the ISA IRQ number; input 2 is the cascade and ignored.  Thread: machine lock
+ * held.
  */
 #pragma once
 

@@ -73,10 +73,7 @@ void ioapic_set_irq(Ioapic *ioapic, unsigned pin, bool level)
 
 static void pin_set(void *opaque, unsigned number, bool level) { ioapic_set_irq(opaque, number, level); }
 
-IrqLine ioapic_pin(Ioapic *ioapic, unsigned pin)
-{
-    return (IrqLine){.set = pin_set, .opaque = ioapic, .number = pin};
-}
+IrqLine ioapic_pin(Ioapic *ioapic, unsigned pin) { return (IrqLine){.set = pin_set, .opaque = ioapic, .number = pin}; }
 
 void ioapic_eoi(void *opaque, uint8_t vector)
 {

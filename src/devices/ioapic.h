@@ -1,9 +1,9 @@
 /*
  * I/O APIC with 24 pins and an EOI register.
  *
- * Source: Intel 82093AA datasheet; ICH9 datasheet 13.5 for version 0x20 and the EOI register at offset 0x40.  Edge pins send
- * once a rising edge; level pins send when high, unmasked and without remote IRR, and again after EOI if still high.  ISA IRQ 0
- * belongs on pin 2; that is the board's wiring.  Thread: machine lock held.
+ * Source: Intel 82093AA datasheet; ICH9 datasheet 13.5 for version 0x20 and the EOI register at offset 0x40.  Edge pins
+ * send once a rising edge; level pins send when high, unmasked and without remote IRR, and again after EOI if still
+ * high.  ISA IRQ 0 belongs on pin 2; that is the board's wiring.  Thread: machine lock held.
  */
 #pragma once
 
@@ -11,8 +11,8 @@
 #include "core/irq.h"
 #include "devices/apic-message.h"
 
-#define IOAPIC_BASE UINT64_C(0xfec00000)
-#define IOAPIC_SIZE 0x1000
+#define IOAPIC_BASE  UINT64_C(0xfec00000)
+#define IOAPIC_SIZE  0x1000
 #define IOAPIC_NPINS 24
 
 typedef struct Ioapic Ioapic;

@@ -1,4 +1,5 @@
-/* isa-debug-exit, as QEMU has it: a guest write ends the machine with status (value << 1) | 1.  Thread: machine lock held. */
+/* isa-debug-exit, as QEMU has it: a guest write ends the machine with status (value << 1) | 1.  Thread: machine lock
+ * held. */
 #pragma once
 
 #include "core/bus.h"

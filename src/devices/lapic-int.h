@@ -1,21 +1,39 @@
-/* What the files of the local APIC share: lapic.c (registers and delivery), lapic-timer.c, lapic-bus.c (addressing). */
+/* What the files of the local APIC share: lapic.c (delivery), lapic-registers.c, lapic-timer.c, lapic-bus.c (addressing). */
 #pragma once
 
 #include "devices/lapic.h"
 
 /* Register offsets in the xAPIC page; x2APIC MSR = 0x800 + offset / 16. */
 enum {
-    LAPIC_ID = 0x20, LAPIC_VERSION = 0x30, LAPIC_TPR = 0x80, LAPIC_APR = 0x90, LAPIC_PPR = 0xa0, LAPIC_EOI = 0xb0, LAPIC_RRD = 0xc0,
-    LAPIC_LDR = 0xd0, LAPIC_DFR = 0xe0, LAPIC_SVR = 0xf0, LAPIC_ISR = 0x100, LAPIC_TMR = 0x180, LAPIC_IRR = 0x200, LAPIC_ESR = 0x280,
-    LAPIC_ICR = 0x300, LAPIC_ICR2 = 0x310, LAPIC_LVT = 0x320, LAPIC_LVT_END = 0x380, LAPIC_TMICT = 0x380, LAPIC_TMCCT = 0x390,
-    LAPIC_TDCR = 0x3e0, LAPIC_SELF_IPI = 0x3f0
+    LAPIC_ID = 0x20,
+    LAPIC_VERSION = 0x30,
+    LAPIC_TPR = 0x80,
+    LAPIC_APR = 0x90,
+    LAPIC_PPR = 0xa0,
+    LAPIC_EOI = 0xb0,
+    LAPIC_RRD = 0xc0,
+    LAPIC_LDR = 0xd0,
+    LAPIC_DFR = 0xe0,
+    LAPIC_SVR = 0xf0,
+    LAPIC_ISR = 0x100,
+    LAPIC_TMR = 0x180,
+    LAPIC_IRR = 0x200,
+    LAPIC_ESR = 0x280,
+    LAPIC_ICR = 0x300,
+    LAPIC_ICR2 = 0x310,
+    LAPIC_LVT = 0x320,
+    LAPIC_LVT_END = 0x380,
+    LAPIC_TMICT = 0x380,
+    LAPIC_TMCCT = 0x390,
+    LAPIC_TDCR = 0x3e0,
+    LAPIC_SELF_IPI = 0x3f0
 };
 
 enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
 
-#define LVT_MASKED       (1u << 16)
-#define LVT_LEVEL        (1u << 15)
-#define LVT_DELIVERY(v)  ((v) >> 8 & 7)
+#define LVT_MASKED        (1u << 16)
+#define LVT_LEVEL         (1u << 15)
+#define LVT_DELIVERY(v)   ((v) >> 8 & 7)
 #define LVT_TIMER_MODE(v) ((v) >> 17 & 3)
 
 enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE, TIMER_RESERVED };
@@ -64,6 +82,11 @@ static inline bool lapic_is_software_enabled(const Lapic *lapic)
 }
 
 /* lapic.c */
+void lapic_update(Lapic *lapic); /* drives cpu_irq after anything has changed */
+void lapic_report_error(Lapic *lapic, uint32_t esr_bit);
+void lapic_end_of_interrupt(Lapic *lapic);
+void lapic_send_ipi(Lapic *lapic, uint64_t icr);
+void lapic_set_x2_ldr(Lapic *lapic); /* the logical ID that follows from the APIC ID in x2APIC mode */
 uint8_t lapic_ppr(const Lapic *lapic);
 void lapic_lvt_fire(Lapic *lapic, unsigned entry); /* the entry's source raised an edge */
 

@@ -1,8 +1,8 @@
 #include "devices/lapic-int.h"
 
-#define NS_PER_S 1000000000u
+#define NS_PER_S      1000000000u
 #define MIN_PERIOD_NS 100000 /* periodic: guests that ask for less get this, so that they cannot flood us */
-#define MIN_RETRY_NS 1000
+#define MIN_RETRY_NS  1000
 
 static unsigned mode(const Lapic *lapic) { return LVT_TIMER_MODE(lapic->s.lvt[LVT_TIMER]); }
 

@@ -1,11 +1,11 @@
 /*
  * Local APIC of one vCPU, and LapicBus, over which the local APICs of a machine reach each other.
  *
- * Source: SDM 3A chapter 11 (APIC; 10 in older editions).  xAPIC registers in a 4 KiB page and x2APIC MSRs, six LVT entries, timer with one-shot, periodic
- * and TSC-deadline modes (input clock 1 GHz before the divider), flat and cluster destinations.  The chip's page belongs to its own vCPU
- * only, so it is not on the MMIO bus: vm/ asks lapic_covers() first.  With the APIC globally disabled, or LVT LINT0
- * set to ExtINT, the 8259's INTR passes through; the boot processor comes out of reset wired that way (virtual wire).
- * Thread: machine lock held.
+ * Source: SDM 3A chapter 11 (APIC; 10 in older editions).  xAPIC registers in a 4 KiB page and x2APIC MSRs, six LVT
+ * entries, timer with one-shot, periodic and TSC-deadline modes (input clock 1 GHz before the divider), flat and
+ * cluster destinations.  The chip's page belongs to its own vCPU only, so it is not on the MMIO bus: vm/ asks
+ * lapic_covers() first.  With the APIC globally disabled, or LVT LINT0 set to ExtINT, the 8259's INTR passes through;
+ * the boot processor comes out of reset wired that way (virtual wire). Thread: machine lock held.
  */
 #pragma once
 
@@ -19,22 +19,22 @@ typedef struct Lapic Lapic;
 typedef struct LapicBus LapicBus;
 
 #define LAPIC_DEFAULT_BASE UINT64_C(0xfee00000)
-#define LAPIC_SIZE 0x1000
-#define LAPIC_TIMER_HZ UINT64_C(1000000000)
-#define LAPIC_MSI_BASE UINT64_C(0xfee00000) /* DMA writes to 1 MiB from here are messages */
+#define LAPIC_SIZE         0x1000
+#define LAPIC_TIMER_HZ     UINT64_C(1000000000)
+#define LAPIC_MSI_BASE     UINT64_C(0xfee00000) /* DMA writes to 1 MiB from here are messages */
 
 typedef struct LapicWires {
     Clock *clock;
-    unsigned index;   /* vCPU number = APIC ID; 0 is the boot processor */
-    LapicBus *bus;    /* outlives the chip */
-    unsigned physical_bits; /* of an address, for APIC_BASE's reserved bits; 0 means 52 */
-    IrqLine cpu_irq;  /* INTR of the vCPU: an interrupt waits.  Level, set only on changes */
-    uint64_t tsc_hz;  /* of the guest's TSC; 0: TSC-deadline mode is not offered */
+    unsigned index;                       /* vCPU number = APIC ID; 0 is the boot processor */
+    LapicBus *bus;                        /* outlives the chip */
+    unsigned physical_bits;               /* of an address, for APIC_BASE's reserved bits; 0 means 52 */
+    IrqLine cpu_irq;                      /* INTR of the vCPU: an interrupt waits.  Level, set only on changes */
+    uint64_t tsc_hz;                      /* of the guest's TSC; 0: TSC-deadline mode is not offered */
     uint64_t (*guest_tsc)(void *opaque);  /* the vCPU's TSC now */
     int (*pic_acknowledge)(void *opaque); /* INTA to the 8259 pair: vector */
     void (*nmi)(void *opaque);
-    void (*init)(void *opaque);                     /* INIT: reset, then wait for SIPI (or run from the reset vector: the BSP) */
-    void (*startup)(void *opaque, uint8_t vector);  /* SIPI: start at vector << 12 if waiting for it */
+    void (*init)(void *opaque); /* INIT: reset, then wait for SIPI (or run from the reset vector: the BSP) */
+    void (*startup)(void *opaque, uint8_t vector); /* SIPI: start at vector << 12 if waiting for it */
     void *opaque;
 } LapicWires;
 
@@ -79,7 +79,8 @@ void lapic_cr8_write(Lapic *lapic, uint64_t value); /* 0–15 */
 /* lapic_tsc_changed: the guest's TSC was written or its offset changed: deadlines are recomputed. */
 void lapic_tsc_changed(Lapic *lapic);
 
-/* lapic_save_page, lapic_load_page: the chip in the layout of its xAPIC page (as KVM_GET_LAPIC has it), current count included, for
- * switching and snapshots.  TSC deadline and APIC_BASE travel as MSRs: load APIC_BASE first, TSC_DEADLINE last. */
+/* lapic_save_page, lapic_load_page: the chip in the layout of its xAPIC page (as KVM_GET_LAPIC has it), current count
+ * included, for switching and snapshots.  TSC deadline and APIC_BASE travel as MSRs: load APIC_BASE first, TSC_DEADLINE
+ * last. */
 void lapic_save_page(const Lapic *lapic, uint8_t out_page[LAPIC_SIZE]);
 void lapic_load_page(Lapic *lapic, const uint8_t page[LAPIC_SIZE]);

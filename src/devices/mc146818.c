@@ -4,12 +4,25 @@
 #include <time.h>
 
 #define NS_PER_S 1000000000LL
-#define UIP_NS 244141 /* UIP is up this long before an update */
+#define UIP_NS   244141 /* UIP is up this long before an update */
 
 enum {
-    RTC_SECONDS, RTC_SECONDS_ALARM, RTC_MINUTES, RTC_MINUTES_ALARM, RTC_HOURS, RTC_HOURS_ALARM, RTC_DAY_OF_WEEK,
-    RTC_DAY_OF_MONTH, RTC_MONTH, RTC_YEAR, RTC_A, RTC_B, RTC_C, RTC_D,
-    RTC_CENTURY = 0x32, RTC_SIZE = 128
+    RTC_SECONDS,
+    RTC_SECONDS_ALARM,
+    RTC_MINUTES,
+    RTC_MINUTES_ALARM,
+    RTC_HOURS,
+    RTC_HOURS_ALARM,
+    RTC_DAY_OF_WEEK,
+    RTC_DAY_OF_MONTH,
+    RTC_MONTH,
+    RTC_YEAR,
+    RTC_A,
+    RTC_B,
+    RTC_C,
+    RTC_D,
+    RTC_CENTURY = 0x32,
+    RTC_SIZE = 128
 };
 
 #define A_UIP      0x80
@@ -27,11 +40,12 @@ enum {
 typedef struct Mc146818State {
     uint8_t index;
     uint8_t cmos[RTC_SIZE]; /* time bytes hold what was last computed or written; A–D their settable bits */
-    /* The time shown is (guest time + offset_ns) since the UNIX epoch, standing at frozen_ns while B.SET or a stopped divider holds it. */
+    /* The time shown is (guest time + offset_ns) since the UNIX epoch, standing at frozen_ns while B.SET or a stopped
+     * divider holds it. */
     int64_t offset_ns;
     bool is_frozen;
     int64_t frozen_ns;
-    int64_t update_checked_ns;   /* shown time up to which update and alarm events were raised */
+    int64_t update_checked_ns;                /* shown time up to which update and alarm events were raised */
     int64_t periodic_start_ns, periodic_sent; /* guest time; periods raised since then */
     bool irq_enabled;
 } Mc146818State;
@@ -354,7 +368,7 @@ void mc146818_set_irq_enabled(Mc146818 *rtc, bool enabled)
 
 void mc146818_reset(Mc146818 *rtc)
 {
-    rtc->s.cmos[RTC_B] &= (uint8_t)~(B_PERIODIC | B_ALARM | B_UPDATE | 0x08);
+    rtc->s.cmos[RTC_B] &= (uint8_t) ~(B_PERIODIC | B_ALARM | B_UPDATE | 0x08);
     rtc->s.cmos[RTC_C] = 0;
     rtc->s.irq_enabled = true;
     schedule_second(rtc);

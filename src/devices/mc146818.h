@@ -1,10 +1,10 @@
 /*
  * MC146818 real-time clock with 128 bytes of CMOS RAM at ports 0x70 and 0x71.
  *
- * Source: Motorola MC146818A datasheet; PC/AT CMOS map for memory sizes (0x15–0x18, 0x30–0x31, 0x34–0x35, 0x5b–0x5d), the century byte
- * (0x32), the reset code (0x0f) and the extra processors that SeaBIOS reads (0x5f).  Time is the start time plus guest time plus what
- * the guest set.  UIP is up for the last 244 µs of a second.  The NMI mask (port 0x70 bit 7) is kept and ignored.
- * Thread: machine lock held.
+ * Source: Motorola MC146818A datasheet; PC/AT CMOS map for memory sizes (0x15–0x18, 0x30–0x31, 0x34–0x35, 0x5b–0x5d),
+ * the century byte (0x32), the reset code (0x0f) and the extra processors that SeaBIOS reads (0x5f).  Time is the start
+ * time plus guest time plus what the guest set.  UIP is up for the last 244 µs of a second.  The NMI mask (port 0x70
+ * bit 7) is kept and ignored. Thread: machine lock held.
  */
 #pragma once
 

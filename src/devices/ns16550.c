@@ -6,11 +6,11 @@
 
 enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCR };
 
-#define IER_RX     0x01
-#define IER_THRE   0x02
-#define IER_LINE   0x04
-#define IER_MODEM  0x08
-#define IER_MASK   0x0f
+#define IER_RX    0x01
+#define IER_THRE  0x02
+#define IER_LINE  0x04
+#define IER_MODEM 0x08
+#define IER_MASK  0x0f
 
 #define IIR_NONE    0x01
 #define IIR_MODEM   0x00
@@ -34,19 +34,19 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 #define MCR_LOOP 0x10
 #define MCR_MASK 0x1f
 
-#define LSR_DR   0x01
-#define LSR_OE   0x02
-#define LSR_BI   0x10
-#define LSR_THRE 0x20
-#define LSR_TEMT 0x40
+#define LSR_DR     0x01
+#define LSR_OE     0x02
+#define LSR_BI     0x10
+#define LSR_THRE   0x20
+#define LSR_TEMT   0x40
 #define LSR_ERRORS 0x1e
 
-#define MSR_DCTS 0x01
-#define MSR_TERI 0x04
-#define MSR_CTS  0x10
-#define MSR_DSR  0x20
-#define MSR_RI   0x40
-#define MSR_DCD  0x80
+#define MSR_DCTS   0x01
+#define MSR_TERI   0x04
+#define MSR_CTS    0x10
+#define MSR_DSR    0x20
+#define MSR_RI     0x40
+#define MSR_DCD    0x80
 #define MSR_DELTAS 0x0f
 
 typedef struct Ns16550State {
@@ -297,7 +297,8 @@ static void ns16550_write(void *device, uint64_t offset, unsigned size, uint64_t
             s->dlm = value;
             break;
         }
-        /* Enabling ETBEI while the transmitter is empty raises THRE: the 8250 driver's probe for a buggy part counts on it. */
+        /* Enabling ETBEI while the transmitter is empty raises THRE: the 8250 driver's probe for a buggy part counts on
+         * it. */
         if (value & ~s->ier & IER_THRE)
             s->thre_pending = true;
         s->ier = value & IER_MASK;

@@ -21,8 +21,12 @@ static void attach(PciBus *bus, PciDevice *device, uint8_t devfn)
 static void host_bridge_init(PciDevice *device)
 {
     static const PciIdentity identity = {
-        .vendor = 0x8086, .device = 0x1237, .subsystem_vendor = SUBSYSTEM_VENDOR, .subsystem = SUBSYSTEM,
-        .revision = 2, .class_code = 0x060000,
+        .vendor = 0x8086,
+        .device = 0x1237,
+        .subsystem_vendor = SUBSYSTEM_VENDOR,
+        .subsystem = SUBSYSTEM,
+        .revision = 2,
+        .class_code = 0x060000,
     };
     pci_device_init(device, "i440fx", &identity);
     open_range(device, 0x50, 0x72);
@@ -32,7 +36,11 @@ static void host_bridge_init(PciDevice *device)
 static void isa_bridge_init(PciDevice *device)
 {
     static const PciIdentity identity = {
-        .vendor = 0x8086, .device = 0x7000, .subsystem_vendor = SUBSYSTEM_VENDOR, .subsystem = SUBSYSTEM, .class_code = 0x060100,
+        .vendor = 0x8086,
+        .device = 0x7000,
+        .subsystem_vendor = SUBSYSTEM_VENDOR,
+        .subsystem = SUBSYSTEM,
+        .class_code = 0x060100,
     };
     pci_device_init(device, "piix3", &identity);
     device->config[PCI_HEADER_TYPE] = 0x80; /* more functions */
@@ -47,8 +55,13 @@ static void isa_bridge_init(PciDevice *device)
 static void power_init(PciDevice *device)
 {
     static const PciIdentity identity = {
-        .vendor = 0x8086, .device = 0x7113, .subsystem_vendor = SUBSYSTEM_VENDOR, .subsystem = SUBSYSTEM,
-        .revision = 3, .class_code = 0x068000, .interrupt_pin = 1,
+        .vendor = 0x8086,
+        .device = 0x7113,
+        .subsystem_vendor = SUBSYSTEM_VENDOR,
+        .subsystem = SUBSYSTEM,
+        .revision = 3,
+        .class_code = 0x068000,
+        .interrupt_pin = 1,
     };
     pci_device_init(device, "piix4-pm", &identity);
     pci_config_set(device, 0x40, 4, 0x601); /* PMBA */

@@ -1,14 +1,15 @@
-/* What the files of the PCI bus share: pci.c (configuration space), pci-irq.c (INTx, MSI, MSI-X), pci-board.c (the fixed chips). */
+/* What the files of the PCI bus share: pci.c (configuration space), pci-irq.c (INTx, MSI, MSI-X), pci-board.c (the
+ * fixed chips). */
 #pragma once
 
 #include "devices/pci.h"
 
-#define PCI_NPIRQS 4
+#define PCI_NPIRQS       4
 #define PIIX_PIRQ_ROUTES 0x60 /* PIRQRC[A–D] of the ISA bridge */
-#define PIIX_PIRQ_OFF 0x80
+#define PIIX_PIRQ_OFF    0x80
 
 typedef struct PciBusState {
-    uint32_t address; /* port 0xcf8 */
+    uint32_t address;      /* port 0xcf8 */
     uint8_t reset_control; /* port 0xcf9 */
 } PciBusState;
 

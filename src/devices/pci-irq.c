@@ -93,7 +93,8 @@ bool pci_msi_enabled(const PciDevice *device)
 static void msi_send(PciDevice *device)
 {
     unsigned at = device->msi_capability;
-    uint64_t address = pci_config_get(device, at + MSI_ADDRESS, 4) | (uint64_t)pci_config_get(device, at + MSI_ADDRESS + 4, 4) << 32;
+    uint64_t address =
+        pci_config_get(device, at + MSI_ADDRESS, 4) | (uint64_t)pci_config_get(device, at + MSI_ADDRESS + 4, 4) << 32;
     send(device, address, pci_config_get(device, at + MSI_DATA, 2));
 }
 
@@ -195,7 +196,8 @@ uint32_t pci_msix_pba_read(PciDevice *device, uint32_t pba_offset)
 void pci_msi_config_written(PciDevice *device, unsigned offset, unsigned size)
 {
     unsigned at = device->msi_capability;
-    if (at && pci_msi_enabled(device) && device->config[at + MSI_PENDING] & 1 && !(device->config[at + MSI_MASKED] & 1)) {
+    if (at && pci_msi_enabled(device) && device->config[at + MSI_PENDING] & 1 &&
+        !(device->config[at + MSI_MASKED] & 1)) {
         device->config[at + MSI_PENDING] = 0;
         msi_send(device);
     }

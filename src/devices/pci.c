@@ -253,7 +253,8 @@ gboolean pci_bus_assign(PciBus *bus, GError **error)
             uint64_t address = 0;
             if (!(bar->is_io ? take(&port, bar->size, 0xff00, &address)
                              : take(&memory, MAX(bar->size, 4096), 0xfec00000, &address))) {
-                g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "no PCI %s space left for BAR %u of %s (%" G_GUINT64_FORMAT " bytes)",
+                g_set_error(error, VMM_ERROR, VMM_ERROR_HOST,
+                            "no PCI %s space left for BAR %u of %s (%" G_GUINT64_FORMAT " bytes)",
                             bar->is_io ? "port" : "memory", b, device->name, bar->size);
                 return FALSE;
             }

@@ -1,4 +1,5 @@
-/* Port 0x80: POST codes and Linux's I/O delay.  The last byte is kept for the monitor and read back.  Thread: machine lock held. */
+/* Port 0x80: POST codes and Linux's I/O delay.  The last byte is kept for the monitor and read back.  Thread: machine
+ * lock held. */
 #pragma once
 
 #include "core/bus.h"

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define SECTOR 512u
-#define ID_SIZE 20
+#define SECTOR           512u
+#define ID_SIZE          20
 #define MAX_ZERO_SECTORS (UINT32_C(1) << 22) /* 2 GiB a request */
 
 #define F_SEG_MAX      (UINT64_C(1) << 2)
@@ -57,10 +57,10 @@ struct VirtioBlk {
     char serial[ID_SIZE];
     /* The worker's side.  work_lock comes after the machine lock and is held only for moments, never during I/O. */
     GMutex work_lock;
-    GCond work_cond; /* a request was added, one was finished, or is_ending */
-    GQueue requests; /* of Request; guarded by work_lock */
+    GCond work_cond;                        /* a request was added, one was finished, or is_ending */
+    GQueue requests;                        /* of Request; guarded by work_lock */
     bool is_busy, is_completing, is_ending; /* guarded by work_lock */
-    unsigned generation; /* counts resets; guarded by work_lock */
+    unsigned generation;                    /* counts resets; guarded by work_lock */
     GThread *worker;
 };
 
@@ -153,7 +153,8 @@ static uint32_t execute(VirtioBlk *blk, const Request *request)
         status = status_of(block_flush(blk->wires.block));
         break;
     case TYPE_GET_ID:
-        written += (uint32_t)virt_chain_write(request->chain, 0, blk->serial, MIN(ID_SIZE, request->chain->in_size - 1));
+        written +=
+            (uint32_t)virt_chain_write(request->chain, 0, blk->serial, MIN(ID_SIZE, request->chain->in_size - 1));
         status = STATUS_OK;
         break;
     case TYPE_DISCARD:
@@ -227,8 +228,8 @@ static void blk_notify(VirtioDevice *virtio, unsigned queue)
             break;
         }
         g_autofree Request *request = g_new0(Request, 1);
-        if (virt_chain_read(&chain, 0, &request->header, sizeof request->header) != sizeof request->header || chain.in_size == 0 ||
-            chain.in_size > UINT32_MAX) {
+        if (virt_chain_read(&chain, 0, &request->header, sizeof request->header) != sizeof request->header ||
+            chain.in_size == 0 || chain.in_size > UINT32_MAX) {
             virtio->queue[0].is_broken = true;
             virtio_fail(virtio);
             return;

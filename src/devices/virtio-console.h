@@ -1,8 +1,8 @@
 /*
  * virtio-console: one port (hvc0), without multiport.
  *
- * Source: VIRTIO 1.2, 5.3.  Output goes to a callback at once.  Input waits outside until the driver has given buffers, as with the UART.
- * Thread: machine lock held.
+ * Source: VIRTIO 1.2, 5.3.  Output goes to a callback at once.  Input waits outside until the driver has given buffers,
+ * as with the UART. Thread: machine lock held.
  */
 #pragma once
 

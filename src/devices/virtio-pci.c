@@ -1,9 +1,8 @@
-#include "devices/virtio-pci.h"
+#include "devices/virtio-pci-int.h"
 
 #include <string.h>
 
-#define VENDOR 0x1af4
-#define NO_VECTOR 0xffff
+#define VENDOR    0x1af4
 
 #define ISR_QUEUE  1u
 #define ISR_CONFIG 2u
@@ -11,7 +10,14 @@
 enum { BAR_LEGACY = 0, BAR_MSIX = 1, BAR_MODERN = 4 };
 
 /* BAR 4. */
-enum { REGION_COMMON = 0x0000, REGION_ISR = 0x1000, REGION_DEVICE = 0x2000, REGION_NOTIFY = 0x3000, REGION_SIZE = 0x1000, MODERN_SIZE = 0x4000 };
+enum {
+    REGION_COMMON = 0x0000,
+    REGION_ISR = 0x1000,
+    REGION_DEVICE = 0x2000,
+    REGION_NOTIFY = 0x3000,
+    REGION_SIZE = 0x1000,
+    MODERN_SIZE = 0x4000
+};
 #define NOTIFY_STEP 4
 
 enum { MSIX_TABLE_OFFSET = 0, MSIX_PBA_OFFSET = 0x800, MSIX_BAR_SIZE = 0x1000 };
@@ -21,32 +27,23 @@ enum { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_ISR = 3, CAP_DEVICE = 4, CAP_PCI = 5 
 
 /* Common configuration (4.1.4.3). */
 enum {
-    COMMON_DEVICE_FEATURE_SELECT = 0x00, COMMON_DEVICE_FEATURE = 0x04, COMMON_DRIVER_FEATURE_SELECT = 0x08, COMMON_DRIVER_FEATURE = 0x0c,
-    COMMON_CONFIG_VECTOR = 0x10, COMMON_NUM_QUEUES = 0x12, COMMON_STATUS = 0x14, COMMON_GENERATION = 0x15, COMMON_QUEUE_SELECT = 0x16,
-    COMMON_QUEUE_SIZE = 0x18, COMMON_QUEUE_VECTOR = 0x1a, COMMON_QUEUE_ENABLE = 0x1c, COMMON_QUEUE_NOTIFY_OFF = 0x1e,
-    COMMON_QUEUE_DESC = 0x20, COMMON_QUEUE_AVAIL = 0x28, COMMON_QUEUE_USED = 0x30, COMMON_SIZE = 0x38
-};
-
-/* Legacy registers (4.1.4.8). */
-enum {
-    LEGACY_DEVICE_FEATURES = 0x00, LEGACY_DRIVER_FEATURES = 0x04, LEGACY_QUEUE_PFN = 0x08, LEGACY_QUEUE_SIZE = 0x0c, LEGACY_QUEUE_SELECT = 0x0e,
-    LEGACY_QUEUE_NOTIFY = 0x10, LEGACY_STATUS = 0x12, LEGACY_ISR = 0x13, LEGACY_CONFIG_VECTOR = 0x14, LEGACY_QUEUE_VECTOR = 0x16,
-    LEGACY_CONFIG = 0x14, LEGACY_CONFIG_MSIX = 0x18
-};
-
-typedef struct VirtioPciState {
-    uint32_t device_feature_select, driver_feature_select;
-    uint16_t queue_select, config_vector;
-    uint8_t isr;
-} VirtioPciState;
-
-struct VirtioPci {
-    PciDevice pci; /* first */
-    VirtioDevice *device;
-    VirtioPciKind kind;
-    VirtioPciState s;
-    uint8_t window; /* offset of the configuration access capability */
-    VirtQueue none; /* what a queue that does not exist reads as; never written */
+    COMMON_DEVICE_FEATURE_SELECT = 0x00,
+    COMMON_DEVICE_FEATURE = 0x04,
+    COMMON_DRIVER_FEATURE_SELECT = 0x08,
+    COMMON_DRIVER_FEATURE = 0x0c,
+    COMMON_CONFIG_VECTOR = 0x10,
+    COMMON_NUM_QUEUES = 0x12,
+    COMMON_STATUS = 0x14,
+    COMMON_GENERATION = 0x15,
+    COMMON_QUEUE_SELECT = 0x16,
+    COMMON_QUEUE_SIZE = 0x18,
+    COMMON_QUEUE_VECTOR = 0x1a,
+    COMMON_QUEUE_ENABLE = 0x1c,
+    COMMON_QUEUE_NOTIFY_OFF = 0x1e,
+    COMMON_QUEUE_DESC = 0x20,
+    COMMON_QUEUE_AVAIL = 0x28,
+    COMMON_QUEUE_USED = 0x30,
+    COMMON_SIZE = 0x38
 };
 
 static void update_intx(VirtioPci *pci) { pci_set_intx(&pci->pci, pci->s.isr != 0 && !pci_msix_enabled(&pci->pci)); }
@@ -56,7 +53,7 @@ static void interrupt(void *opaque, int queue)
     VirtioPci *pci = opaque;
     if (pci_msix_enabled(&pci->pci)) {
         unsigned vector = queue >= 0 ? pci->device->queue[queue].vector : pci->s.config_vector;
-        if (vector != NO_VECTOR)
+        if (vector != VIRTIO_PCI_NO_VECTOR)
             pci_msix_notify(&pci->pci, vector);
         return;
     }
@@ -64,7 +61,7 @@ static void interrupt(void *opaque, int queue)
     update_intx(pci);
 }
 
-static uint8_t read_isr(VirtioPci *pci)
+uint8_t virtio_pci_read_isr(VirtioPci *pci)
 {
     uint8_t value = pci->s.isr;
     pci->s.isr = 0;
@@ -74,30 +71,30 @@ static uint8_t read_isr(VirtioPci *pci)
 
 static void reset_registers(VirtioPci *pci)
 {
-    pci->s = (VirtioPciState){.config_vector = NO_VECTOR};
+    pci->s = (VirtioPciState){.config_vector = VIRTIO_PCI_NO_VECTOR};
     update_intx(pci);
 }
 
-static void set_status(VirtioPci *pci, uint8_t status)
+void virtio_pci_set_status(VirtioPci *pci, uint8_t status)
 {
     virtio_set_status(pci->device, status);
     if (status == 0)
         reset_registers(pci);
 }
 
-static bool has_selected(const VirtioPci *pci) { return pci->s.queue_select < pci->device->ops->nqueues; }
+bool virtio_pci_has_selected(const VirtioPci *pci) { return pci->s.queue_select < pci->device->ops->nqueues; }
 
-static VirtQueue *selected(VirtioPci *pci)
+VirtQueue *virtio_pci_selected(VirtioPci *pci)
 {
-    return has_selected(pci) ? &pci->device->queue[pci->s.queue_select] : &pci->none;
+    return virtio_pci_has_selected(pci) ? &pci->device->queue[pci->s.queue_select] : &pci->none;
 }
 
-static uint16_t valid_vector(const VirtioPci *pci, uint16_t vector)
+uint16_t virtio_pci_valid_vector(const VirtioPci *pci, uint16_t vector)
 {
-    return vector < pci->pci.msix.nvectors ? vector : NO_VECTOR;
+    return vector < pci->pci.msix.nvectors ? vector : VIRTIO_PCI_NO_VECTOR;
 }
 
-static uint32_t device_config_read(VirtioPci *pci, unsigned offset, unsigned size)
+uint32_t virtio_pci_config_read(VirtioPci *pci, unsigned offset, unsigned size)
 {
     uint8_t config[256] = {0};
     g_assert(pci->device->ops->config_size <= sizeof config);
@@ -109,7 +106,7 @@ static uint32_t device_config_read(VirtioPci *pci, unsigned offset, unsigned siz
     return value;
 }
 
-static void device_config_write(VirtioPci *pci, unsigned offset, unsigned size, uint32_t value)
+void virtio_pci_config_write(VirtioPci *pci, unsigned offset, unsigned size, uint32_t value)
 {
     if (pci->device->ops->config_write && offset + size <= pci->device->ops->config_size)
         pci->device->ops->config_write(pci->device, offset, size, value);
@@ -119,16 +116,20 @@ static void device_config_write(VirtioPci *pci, unsigned offset, unsigned size, 
 
 static uint32_t common_read(VirtioPci *pci, unsigned offset)
 {
-    const VirtQueue *queue = selected(pci);
+    const VirtQueue *queue = virtio_pci_selected(pci);
     switch (offset) {
     case COMMON_DEVICE_FEATURE_SELECT:
         return pci->s.device_feature_select;
     case COMMON_DEVICE_FEATURE:
-        return pci->s.device_feature_select < 2 ? (uint32_t)(pci->device->features >> (32 * pci->s.device_feature_select)) : 0;
+        return pci->s.device_feature_select < 2
+                   ? (uint32_t)(pci->device->features >> (32 * pci->s.device_feature_select))
+                   : 0;
     case COMMON_DRIVER_FEATURE_SELECT:
         return pci->s.driver_feature_select;
     case COMMON_DRIVER_FEATURE:
-        return pci->s.driver_feature_select < 2 ? (uint32_t)(pci->device->driver_features >> (32 * pci->s.driver_feature_select)) : 0;
+        return pci->s.driver_feature_select < 2
+                   ? (uint32_t)(pci->device->driver_features >> (32 * pci->s.driver_feature_select))
+                   : 0;
     case COMMON_CONFIG_VECTOR:
         return pci->s.config_vector;
     case COMMON_NUM_QUEUES:
@@ -142,7 +143,7 @@ static uint32_t common_read(VirtioPci *pci, unsigned offset)
     case COMMON_QUEUE_SIZE:
         return queue->size;
     case COMMON_QUEUE_VECTOR:
-        return has_selected(pci) ? queue->vector : NO_VECTOR;
+        return virtio_pci_has_selected(pci) ? queue->vector : VIRTIO_PCI_NO_VECTOR;
     case COMMON_QUEUE_ENABLE:
         return queue->is_ready;
     case COMMON_QUEUE_NOTIFY_OFF:
@@ -174,11 +175,11 @@ static void set_half(Gpa *address, unsigned offset, uint32_t value)
 
 static void queue_write(VirtioPci *pci, unsigned offset, uint32_t value)
 {
-    VirtQueue *queue = selected(pci);
-    if (!has_selected(pci))
+    VirtQueue *queue = virtio_pci_selected(pci);
+    if (!virtio_pci_has_selected(pci))
         return;
     if (offset == COMMON_QUEUE_VECTOR) {
-        queue->vector = valid_vector(pci, (uint16_t)value);
+        queue->vector = virtio_pci_valid_vector(pci, (uint16_t)value);
         return;
     }
     if (queue->is_ready) /* the rings do not move while they are in use */
@@ -221,10 +222,10 @@ static void common_write(VirtioPci *pci, unsigned offset, uint32_t value)
             set_half(&device->driver_features, pci->s.driver_feature_select ? 4 : 0, value);
         break;
     case COMMON_CONFIG_VECTOR:
-        pci->s.config_vector = valid_vector(pci, (uint16_t)value);
+        pci->s.config_vector = virtio_pci_valid_vector(pci, (uint16_t)value);
         break;
     case COMMON_STATUS:
-        set_status(pci, (uint8_t)value);
+        virtio_pci_set_status(pci, (uint8_t)value);
         break;
     case COMMON_QUEUE_SELECT:
         pci->s.queue_select = (uint16_t)value;
@@ -257,9 +258,9 @@ static uint64_t modern_read(void *opaque, uint64_t at, unsigned size)
         }
         return value;
     case REGION_ISR:
-        return offset == 0 ? read_isr(pci) : 0;
+        return offset == 0 ? virtio_pci_read_isr(pci) : 0;
     case REGION_DEVICE:
-        return device_config_read(pci, offset, size);
+        return virtio_pci_config_read(pci, offset, size);
     default:
         return 0;
     }
@@ -275,7 +276,7 @@ static void modern_write(void *opaque, uint64_t at, unsigned size, uint64_t valu
             common_write(pci, offset, (uint32_t)value);
         break;
     case REGION_DEVICE:
-        device_config_write(pci, offset, size, (uint32_t)value);
+        virtio_pci_config_write(pci, offset, size, (uint32_t)value);
         break;
     case REGION_NOTIFY:
         virtio_notify(pci->device, offset / NOTIFY_STEP);
@@ -284,98 +285,6 @@ static void modern_write(void *opaque, uint64_t at, unsigned size, uint64_t valu
 }
 
 static const BusOps modern_ops = {.name = "virtio-modern", .read = modern_read, .write = modern_write, .max_size = 4};
-
-/* --- legacy --- */
-
-static unsigned legacy_config_start(const VirtioPci *pci)
-{
-    return pci_msix_enabled(&pci->pci) ? LEGACY_CONFIG_MSIX : LEGACY_CONFIG;
-}
-
-static uint64_t legacy_read(void *opaque, uint64_t at, unsigned size)
-{
-    VirtioPci *pci = opaque;
-    unsigned offset = (unsigned)at, config = legacy_config_start(pci);
-    if (offset >= config)
-        return device_config_read(pci, offset - config, size);
-    const VirtQueue *queue = selected(pci);
-    switch (offset) {
-    case LEGACY_DEVICE_FEATURES:
-        return (uint32_t)(pci->device->features | VIRTIO_F_ANY_LAYOUT);
-    case LEGACY_DRIVER_FEATURES:
-        return (uint32_t)pci->device->driver_features;
-    case LEGACY_QUEUE_PFN:
-        return (uint32_t)(queue->desc >> PAGE_SHIFT);
-    case LEGACY_QUEUE_SIZE:
-        return queue->max_size;
-    case LEGACY_QUEUE_SELECT:
-        return pci->s.queue_select;
-    case LEGACY_STATUS:
-        return pci->device->status;
-    case LEGACY_ISR:
-        return read_isr(pci);
-    case LEGACY_CONFIG_VECTOR:
-        return pci->s.config_vector;
-    case LEGACY_QUEUE_VECTOR:
-        return has_selected(pci) ? queue->vector : NO_VECTOR;
-    default:
-        return 0;
-    }
-}
-
-/* 2.7.2: descriptors, then the available ring, then the used ring on the next page. */
-static void legacy_set_pfn(VirtioPci *pci, uint32_t pfn)
-{
-    VirtQueue *queue = selected(pci);
-    if (!has_selected(pci))
-        return;
-    uint16_t vector = queue->vector;
-    virtq_reset(queue);
-    queue->vector = vector;
-    if (pfn == 0)
-        return;
-    queue->desc = (uint64_t)pfn << PAGE_SHIFT;
-    queue->avail = queue->desc + 16u * queue->size;
-    queue->used = page_of(queue->avail + 6 + 2u * queue->size + PAGE_SIZE - 1);
-    if (!virtq_start(queue))
-        virtio_fail(pci->device);
-}
-
-static void legacy_write(void *opaque, uint64_t at, unsigned size, uint64_t value)
-{
-    VirtioPci *pci = opaque;
-    unsigned offset = (unsigned)at, config = legacy_config_start(pci);
-    if (offset >= config) {
-        device_config_write(pci, offset - config, size, (uint32_t)value);
-        return;
-    }
-    switch (offset) {
-    case LEGACY_DRIVER_FEATURES:
-        pci->device->driver_features = (uint32_t)value & (uint32_t)(pci->device->features | VIRTIO_F_ANY_LAYOUT);
-        break;
-    case LEGACY_QUEUE_PFN:
-        legacy_set_pfn(pci, (uint32_t)value);
-        break;
-    case LEGACY_QUEUE_SELECT:
-        pci->s.queue_select = (uint16_t)value;
-        break;
-    case LEGACY_QUEUE_NOTIFY:
-        virtio_notify(pci->device, (uint16_t)value);
-        break;
-    case LEGACY_STATUS:
-        set_status(pci, (uint8_t)value);
-        break;
-    case LEGACY_CONFIG_VECTOR:
-        pci->s.config_vector = valid_vector(pci, (uint16_t)value);
-        break;
-    case LEGACY_QUEUE_VECTOR:
-        if (has_selected(pci))
-            selected(pci)->vector = valid_vector(pci, (uint16_t)value);
-        break;
-    }
-}
-
-static const BusOps legacy_ops = {.name = "virtio-legacy", .read = legacy_read, .write = legacy_write, .max_size = 4};
 
 /* --- MSI-X and configuration space --- */
 
@@ -393,7 +302,8 @@ static void msix_write(void *opaque, uint64_t offset, unsigned size, uint64_t va
         pci_msix_write(&pci->pci, (uint32_t)offset, (uint32_t)value);
 }
 
-static const BusOps msix_ops = {.name = "virtio-msix", .read = msix_read, .write = msix_write, .min_size = 4, .max_size = 4};
+static const BusOps msix_ops = {
+    .name = "virtio-msix", .read = msix_read, .write = msix_write, .min_size = 4, .max_size = 4};
 
 /* Configuration access capability (4.1.4.9): a window into BAR 4 for firmware that cannot map it. */
 static bool window_target(VirtioPci *pci, uint32_t *out_offset, unsigned *out_size)
@@ -469,7 +379,8 @@ VirtioPci *virtio_pci_new(PciBus *bus, uint8_t devfn, VirtioDevice *device, Virt
     const VirtioOps *ops = device->ops;
     bool is_modern = kind == VIRTIO_PCI_MODERN;
     /* Transitional IDs (4.1.2.1) in the order network, block, balloon, console, SCSI, entropy. */
-    static const uint16_t transitional[] = {[1] = 0x1000, [2] = 0x1001, [3] = 0x1003, [4] = 0x1005, [5] = 0x1002, [8] = 0x1004};
+    static const uint16_t transitional[] = {
+        [1] = 0x1000, [2] = 0x1001, [3] = 0x1003, [4] = 0x1005, [5] = 0x1002, [8] = 0x1004};
     bool has_transitional = ops->type < G_N_ELEMENTS(transitional) && transitional[ops->type];
     is_modern |= !has_transitional;
     PciIdentity identity = {
@@ -484,15 +395,17 @@ VirtioPci *virtio_pci_new(PciBus *bus, uint8_t devfn, VirtioDevice *device, Virt
     pci_device_init(&pci->pci, ops->name, &identity);
     pci->device = device;
     pci->kind = kind;
-    pci->s.config_vector = NO_VECTOR;
+    pci->s.config_vector = VIRTIO_PCI_NO_VECTOR;
     unsigned legacy_size = 32;
-    while (legacy_size < LEGACY_CONFIG_MSIX + (unsigned)ops->config_size)
+    while (legacy_size < VIRTIO_PCI_LEGACY_CONFIG_MSIX + (unsigned)ops->config_size)
         legacy_size *= 2;
     if (!is_modern)
-        pci_add_bar(&pci->pci, BAR_LEGACY, &(PciBar){.size = legacy_size, .is_io = true, .ops = &legacy_ops, .device = pci});
+        pci_add_bar(&pci->pci, BAR_LEGACY,
+                    &(PciBar){.size = legacy_size, .is_io = true, .ops = &virtio_pci_legacy_ops, .device = pci});
     pci_add_bar(&pci->pci, BAR_MSIX, &(PciBar){.size = MSIX_BAR_SIZE, .ops = &msix_ops, .device = pci});
-    pci_add_bar(&pci->pci, BAR_MODERN,
-                &(PciBar){.size = MODERN_SIZE, .is_64 = true, .is_prefetchable = true, .ops = &modern_ops, .device = pci});
+    pci_add_bar(
+        &pci->pci, BAR_MODERN,
+        &(PciBar){.size = MODERN_SIZE, .is_64 = true, .is_prefetchable = true, .ops = &modern_ops, .device = pci});
     add_capabilities(pci);
     pci_add_msix(&pci->pci, ops->nqueues + 1u, BAR_MSIX, MSIX_TABLE_OFFSET, MSIX_PBA_OFFSET);
     pci->pci.config_reading = config_reading;

@@ -1,9 +1,9 @@
 /*
  * virtio over PCI, transitional: the legacy I/O BAR and the modern capabilities on one function.
  *
- * Source: VIRTIO 1.2, 4.1 (PCI transport), 4.1.4.8 (legacy layout).  BAR 0: legacy registers (ports); BAR 1: MSI-X; BAR 4: common, ISR, device
- * and notify regions (memory).  Interrupts by MSI-X where the driver enables it, otherwise INTA with the ISR register.
- * Thread: machine lock held.
+ * Source: VIRTIO 1.2, 4.1 (PCI transport), 4.1.4.8 (legacy layout).  BAR 0: legacy registers (ports); BAR 1: MSI-X; BAR
+ * 4: common, ISR, device and notify regions (memory).  Interrupts by MSI-X where the driver enables it, otherwise INTA
+ * with the ISR register. Thread: machine lock held.
  */
 #pragma once
 

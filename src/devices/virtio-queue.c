@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#define DESC_SIZE 16
+#define DESC_SIZE     16
 #define DESC_NEXT     1u
 #define DESC_WRITE    2u
 #define DESC_INDIRECT 4u
@@ -16,7 +16,10 @@ typedef struct Desc {
 } Desc;
 
 /* The guest writes the rings while we read them: each field is read once. */
-static uint16_t load16(const uint8_t *at) { return __atomic_load_n((const uint16_t *)(const void *)at, __ATOMIC_ACQUIRE); }
+static uint16_t load16(const uint8_t *at)
+{
+    return __atomic_load_n((const uint16_t *)(const void *)at, __ATOMIC_ACQUIRE);
+}
 static void store16(uint8_t *at, uint16_t value) { __atomic_store_n((uint16_t *)(void *)at, value, __ATOMIC_RELEASE); }
 
 static uint8_t *avail_index(const VirtQueue *queue) { return queue->host_avail + 2; }
@@ -87,13 +90,15 @@ static Desc load_desc(const uint8_t *table, unsigned index)
 }
 
 /* Follows one table, the queue's own or an indirect one.  @count bounds both indexes and steps, so that loops end. */
-static bool walk_table(VirtQueue *queue, VirtChain *chain, const uint8_t *table, unsigned count, unsigned index, bool is_indirect)
+static bool walk_table(VirtQueue *queue, VirtChain *chain, const uint8_t *table, unsigned count, unsigned index,
+                       bool is_indirect)
 {
     for (unsigned steps = 0; steps < count && index < count; steps++) {
         Desc desc = load_desc(table, index);
         if (desc.flags & DESC_INDIRECT) {
             /* It must be alone in the chain, and not nested. */
-            if (is_indirect || !queue->has_indirect || steps || desc.flags & (DESC_NEXT | DESC_WRITE) || desc.len % DESC_SIZE || desc.len == 0)
+            if (is_indirect || !queue->has_indirect || steps || desc.flags & (DESC_NEXT | DESC_WRITE) ||
+                desc.len % DESC_SIZE || desc.len == 0)
                 return false;
             unsigned entries = desc.len / DESC_SIZE;
             const uint8_t *inner = ram_slice(queue->ram, desc.addr, desc.len);

@@ -1,6 +1,6 @@
 /*
- * virtio-rng: entropy from the host's kernel.  Source: VIRTIO 1.2, 5.4.  Every buffer is filled at once, up to 64 KiB of it.
- * Thread: machine lock held.
+ * virtio-rng: entropy from the host's kernel.  Source: VIRTIO 1.2, 5.4.  Every buffer is filled at once, up to 64 KiB
+ * of it. Thread: machine lock held.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /*
  * VirtioDevice: what every virtio device has, whatever it does and whatever bus it is on: status, features, queues.
  *
- * Source: VIRTIO 1.2, chapters 2 and 3.  A kind of device (virtio-blk.c, …) embeds a VirtioDevice and gives VirtioOps; a transport
- * (virtio-pci.c) drives it and takes its interrupts.  Thread: machine lock held.
+ * Source: VIRTIO 1.2, chapters 2 and 3.  A kind of device (virtio-blk.c, …) embeds a VirtioDevice and gives VirtioOps;
+ * a transport (virtio-pci.c) drives it and takes its interrupts.  Thread: machine lock held.
  */
 #pragma once
 
@@ -29,15 +29,15 @@ typedef struct VirtioDevice VirtioDevice;
 
 typedef struct VirtioOps {
     const char *name;
-    uint16_t type;         /* device ID of VIRTIO 5: 2 block, 3 console, 4 entropy */
-    uint32_t pci_class;    /* 24 bits */
+    uint16_t type;      /* device ID of VIRTIO 5: 2 block, 3 console, 4 entropy */
+    uint32_t pci_class; /* 24 bits */
     uint16_t nqueues, queue_size;
-    uint16_t config_size;  /* bytes of device configuration */
-    uint64_t features;     /* of its kind; may be narrowed per device in VirtioDevice.features */
-    void (*notify)(VirtioDevice *device, unsigned queue);  /* the driver may have added buffers; only after DRIVER_OK */
-    void (*config_read)(VirtioDevice *device, uint8_t *out_config);  /* fills config_size bytes */
+    uint16_t config_size; /* bytes of device configuration */
+    uint64_t features;    /* of its kind; may be narrowed per device in VirtioDevice.features */
+    void (*notify)(VirtioDevice *device, unsigned queue); /* the driver may have added buffers; only after DRIVER_OK */
+    void (*config_read)(VirtioDevice *device, uint8_t *out_config); /* fills config_size bytes */
     void (*config_write)(VirtioDevice *device, unsigned offset, unsigned size, uint32_t value); /* may be NULL */
-    void (*reset)(VirtioDevice *device);                   /* before the queues are reset; may be NULL */
+    void (*reset)(VirtioDevice *device); /* before the queues are reset; may be NULL */
 } VirtioOps;
 
 struct VirtioDevice {
