@@ -496,6 +496,63 @@ static bool generate_insn(Gen *g, unsigned row_index)
     return true;
 }
 
+/* A short instruction of our own making, appended as it is. */
+static void append(Gen *g, const uint8_t *bytes, unsigned n, unsigned jump_to)
+{
+    Case *c = g->c;
+    Insn in;
+    uint8_t padded[15] = {0};
+    memcpy(padded, bytes, n);
+    if (insn_decode(&in, padded, 15, g->is64 ? 8 : 4, g->rip, 0) != INSN_OK)
+        return;
+    memcpy(c->code + c->ncode, bytes, n);
+    memcpy(c->native_code + c->ncode, bytes, n);
+    c->insn_at[c->ninsns] = (uint8_t)c->ncode;
+    c->jump_to[c->ninsns] = (uint8_t)jump_to;
+    c->row[c->ninsns++] = (uint16_t)(in.row - insn_table);
+    c->ncode += n;
+    g->rip += n;
+}
+
+/* Jcc over some of the instructions that follow, so that blocks join. */
+static void maybe_jump_forward(Gen *g, unsigned remaining, uint16_t *sticky)
+{
+    uint8_t jcc[2] = {(uint8_t)(0x70 + rng_below(g->rng, 16)), 0};
+    Insn in;
+    uint8_t padded[15] = {jcc[0]};
+    if (g->c->ninsns + remaining + 4 > CASE_INSNS || insn_decode(&in, padded, 15, 8, 0, 0) != INSN_OK ||
+        in.row->flags_read & g->c->undefined)
+        return;
+    *sticky |= g->c->undefined;
+    append(g, jcc, 2, g->c->ninsns + 2 + 1 + rng_below(g->rng, remaining));
+}
+
+/* DEC r; JNZ to the start. */
+static void maybe_loop(Gen *g, uint16_t sticky)
+{
+    Case *c = g->c;
+    unsigned reg = 8 + rng_below(g->rng, 8);
+    if (!g->is64 || g->dirty[reg] || g->used[reg] || sticky || c->undefined || c->ninsns + 2 > CASE_INSNS || c->ncode > 110)
+        return;
+    for (unsigned i = 0; i < c->ninsns; i++)
+        if (insn_table[c->row[i]].attr & A_ENDS && !c->jump_to[i])
+            return;
+    set_gpr(g, reg, 2 + rng_below(g->rng, 4));
+    append(g, (const uint8_t[]){0x49, 0xff, (uint8_t)(0xc8 | (reg & 7))}, 3, 0);
+    append(g, (const uint8_t[]){0x75, 0}, 2, 1);
+}
+
+static void patch_jumps(Case *c)
+{
+    for (unsigned i = 0; i < c->ninsns; i++) {
+        if (!c->jump_to[i])
+            continue;
+        unsigned end = i + 1 < c->ninsns ? c->insn_at[i + 1] : c->insn_at[c->ninsns];
+        unsigned to = c->jump_to[i] - 1 < (int)c->ninsns ? c->jump_to[i] - 1u : c->ninsns;
+        c->code[end - 1] = c->native_code[end - 1] = (uint8_t)(c->insn_at[to] - end);
+    }
+}
+
 void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsigned nrows, unsigned ninsns,
                    unsigned code_size)
 {
@@ -511,6 +568,7 @@ void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsign
     c->in.rip = rip;
     c->in.rflags = rng_next(rng) & (X86_FLAGS_STATUS | (chance(rng, 20) ? X86_FLAG_DF : 0));
     random_vectors(rng, &c->in);
+    uint16_t sticky = 0; /* flags undefined on some path */
     for (unsigned i = 0, attempts = 0; i < ninsns && attempts < 200; attempts++) {
         unsigned index = rows[rng_below(rng, nrows)];
         const InsnRow *row = &insn_table[index];
@@ -518,13 +576,18 @@ void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsign
             continue;
         if (!generate_insn(&g, index))
             continue;
-        c->undefined = (uint16_t)((c->undefined & ~(row->flags_written & ~row->flags_read)) | row->flags_undefined);
+        c->undefined = (uint16_t)((c->undefined & ~(row->flags_written & ~row->flags_read)) | row->flags_undefined | sticky);
         i++;
+        if (ninsns > 1 && i < ninsns && chance(rng, 25))
+            maybe_jump_forward(&g, ninsns - i, &sticky);
     }
+    if (ninsns > 1 && chance(rng, 25))
+        maybe_loop(&g, sticky);
     if (!g.is64)
         for (unsigned i = 0; i < 16; i++)
             c->in.gpr[i] = i < 8 ? (uint32_t)c->in.gpr[i] : 0;
     c->insn_at[c->ninsns] = (uint8_t)c->ncode;
+    patch_jumps(c);
     c->native_code[c->ncode] = c->code[c->ncode] = 0xcc;
     c->ncode++;
 }

@@ -29,7 +29,7 @@
 #define CASE_STRIDE   512u
 #define ORACLE_GS     0x2000u /* base of GS on both sides */
 #define BATCH         256u
-#define CASE_INSNS    6u
+#define CASE_INSNS    10u
 
 typedef struct OracleState {
     uint64_t gpr[16];
@@ -49,6 +49,7 @@ typedef struct Case {
     uint32_t ncode, ninsns;
     uint8_t insn_at[CASE_INSNS + 1];
     uint16_t row[CASE_INSNS];
+    uint8_t jump_to[CASE_INSNS]; /* instruction a short jump leads to, counted from 1; 0: no jump inside the case */
     uint16_t undefined; /* status flags nobody may look at */
     uint32_t nplants;
     Plant plant[8];
