@@ -238,7 +238,7 @@ def _():
             lines = done.stderr.splitlines()
             if done.returncode != status:
                 wrong.append(f"{shown}: status {done.returncode}, expected {status}: {done.stderr.strip()[:200]}")
-            elif len(lines) != 1 or word not in lines[0] or done.stdout:
+            elif len(lines) != 1 or word.lstrip("-") not in lines[0] or done.stdout:
                 wrong.append(f"{shown}: expected one line naming {word}: {(done.stdout + done.stderr).strip()[:300]}")
     if wrong:
         raise Failure("\n      " + "\n      ".join(wrong))
