@@ -202,7 +202,7 @@ def bad_input_rows(directory):
         (["-kernel", text], "-kernel", 2),
         (["-kernel", empty], "-kernel", 2),
         (["-kernel", good, "-initrd", "/nonexistent/initrd"], "-initrd", 2),
-        (["-m", "256", "-kernel", good, "-initrd", big], "-initrd", 2),
+        (["-m", "256", "-kernel", good, "-initrd", big], "-m", 2),
         (["-initrd", text], "-kernel", 2),
         (["-append", "x"], "-kernel", 2),
         (["stray"], "stray", 2),
