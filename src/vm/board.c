@@ -21,6 +21,7 @@
 #include "vm/boot.h"
 
 #define NISA_IRQS 16
+#define SEABIOS_PM_BASE 0xb000u /* where it moves the PIIX4's PM block and what its ACPI tables say */
 
 typedef struct SerialPort {
     Board *board;
@@ -281,7 +282,7 @@ static gboolean map_build(Board *board, const Config *config, GError **error)
         { board->ports, 0x2e8, 8, &ns16550_ops, board->serial[3].uart },
         { board->ports, 0x510, 2, &fw_cfg_ops, board->fw },
         { board->ports, 0x514, 8, &fw_cfg_dma_ops, board->fw },
-        { board->ports, ACPI_PM_BASE, ACPI_PM_SIZE, &acpi_pm_ops, board->pm },
+        { board->ports, board->wires.is_firmware_boot ? SEABIOS_PM_BASE : ACPI_PM_BASE, ACPI_PM_SIZE, &acpi_pm_ops, board->pm },
         { board->ports, ACPI_PM_GPE_BASE, ACPI_PM_GPE_SIZE, &acpi_pm_gpe_ops, board->pm },
         { board->ports, ACPI_PM_SMI_PORT, 2, &acpi_pm_smi_ops, board->pm },
         { board->ports, 0xcf8, 8, &pci_bus_ops, board->pci },
