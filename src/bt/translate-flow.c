@@ -31,7 +31,7 @@ void tr_edges_finish(Tr *t)
         uint64_t target = t->edge[i].target;
         BtExit *exit = &bt->exits[bt->nexits];
         *exit = (BtExit){.target_rip = target, .from = t->block, .flags_in_host = t->edge[i].flags_in_host, .mode = t->mode & ~MODE_ONE};
-        exit->is_backward = target <= t->block->rip + t->block->guest_size;
+        exit->is_backward = target < t->block->rip + t->block->guest_size; /* loops need a poll; falling through does not */
         bool same_page = page_of(target + t->block->cs_base) == page_of(t->block->rip + t->block->cs_base);
         if (same_page && !t->block->crosses_page) {
             exit->patch_at = (uint32_t)(t->edge[i].jump - bt->rw);

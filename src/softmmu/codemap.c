@@ -10,6 +10,8 @@ CodeMap *code_map_new(Ram *ram)
     map->ram = ram;
     for (unsigned i = 0; i < ram->nslots; i++)
         map->has_code[i] = g_malloc0(ram->slot[i].size >> PAGE_SHIFT);
+    for (unsigned i = 0; i < ram->nslots; i++)
+        map->write_at[i] = g_new0(uint16_t, ram->slot[i].size >> PAGE_SHIFT);
     return map;
 }
 
@@ -19,6 +21,8 @@ void code_map_free(CodeMap *map)
         return;
     for (unsigned i = 0; i < RAM_MAX_SLOTS; i++)
         g_free(map->has_code[i]);
+    for (unsigned i = 0; i < RAM_MAX_SLOTS; i++)
+        g_free(map->write_at[i]);
     g_free(map);
 }
 

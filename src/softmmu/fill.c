@@ -71,6 +71,7 @@ static __attribute__((noinline)) MmuOutcome fill_fault(Mmu *mmu, Gva gva, unsign
 /* Where a walk ended. */
 typedef struct Place {
     uint8_t *host; /* of the byte, NULL: no memory there */
+    uint16_t *write_at; /* the code map's note on the page, or NULL */
     bool is_code, is_rom;
 } Place;
 
@@ -82,6 +83,7 @@ WALK_INLINE Place place_find(const Mmu *mmu, Gpa gpa)
     if (__builtin_expect(offset < mmu->main_size, 1)) {
         place.host = mmu->main_host + offset;
         has_code = mmu->main_code;
+        place.write_at = mmu->main_write_at;
     } else {
         const RamSlot *slot = ram_find(mmu->ram, gpa);
         if (!slot)
@@ -90,7 +92,10 @@ WALK_INLINE Place place_find(const Mmu *mmu, Gpa gpa)
         place.host = slot->host + offset;
         place.is_rom = slot->is_rom;
         has_code = mmu->code ? mmu->code->has_code[slot - mmu->ram->slot] : NULL;
+        place.write_at = mmu->code ? mmu->code->write_at[slot - mmu->ram->slot] : NULL;
     }
+    if (place.write_at)
+        place.write_at += offset >> PAGE_SHIFT;
     place.is_code = has_code && __atomic_load_n(&has_code[offset >> PAGE_SHIFT], __ATOMIC_ACQUIRE);
     return place;
 }
@@ -110,8 +115,13 @@ WALK_INLINE void entry_fill(Mmu *mmu, Gva gva, MmuIndex index, const Walk *walk,
     _Static_assert(MMU_RIGHT_FETCH == TLB_INFO_FETCH, "the same bit");
     if (walk->page_bits != PAGE_SHIFT) {
         info |= TLB_INFO_LARGE;
-        mmu->large_seen[walk->is_global][large_word(gva)] |= large_bit(gva);
+        if (walk->page_bits == 30)
+            mmu->large_seen[walk->is_global][large_word(gva)] |= large_bit(gva);
+        else
+            mmu->large_2m_seen[walk->is_global][large_2m_word(gva)] |= large_2m_bit(gva);
     }
+    if (may_write && place->write_at && *place->write_at != i + 1)
+        *place->write_at = (uint16_t)(*place->write_at == 0 ? i + 1 : CODE_MAP_ANYWHERE);
     entry->tag_read = walk->rights & MMU_RIGHT_READ ? page : invalid;
     entry->tag_write = may_write ? page : invalid;
     entry->host = place->host - page_offset(walk->gpa);

@@ -17,7 +17,7 @@
 #include "core/ram.h"
 #include "x86/bits.h"
 
-#define TLB_BITS 9
+#define TLB_BITS 12
 #define TLB_SIZE (1u << TLB_BITS)
 
 /* Privilege classes.  Each has its own TLB, so that a change of CPL or EFLAGS.AC flushes nothing. */
@@ -84,18 +84,23 @@ typedef struct MmuSpace {
 typedef struct CodeMap {
     Ram *ram;
     uint8_t *has_code[RAM_MAX_SLOTS]; /* by slot, then page within the slot; nonzero: stores take the slow path */
+    /* Likewise: where the TLB may hold the page writable.  0: nowhere; i + 1: only at index i; CODE_MAP_ANYWHERE: at several. */
+    uint16_t *write_at[RAM_MAX_SLOTS];
 } CodeMap;
+#define CODE_MAP_ANYWHERE 0xffffu
 
 typedef struct Mmu {
     TlbEntry tlb[MMU_NINDEXES][TLB_SIZE]; /* first: translated code addresses it at a constant offset */
     /* Indexes of entries that a non-global page was filled into since the last flush, so that a CR3 load touches only those.
      * count > capacity: overflow, look at all. */
-#define TLB_JOURNAL 192
+#define TLB_JOURNAL 1024
     uint16_t journal[MMU_NINDEXES][TLB_JOURNAL];
     uint32_t njournal[MMU_NINDEXES];
     /* Which gigabytes (gva >> 30, modulo 512) had pieces of large pages filled since the last flush: [0] non-global, [1] global.
      * INVLPG elsewhere need not look for pieces. */
     uint64_t large_seen[2][8];
+    /* The same for pieces of 2 MiB and 4 MiB pages, by gva >> 21, modulo 4096; the words above then tell of 1 GiB pages only. */
+    uint64_t large_2m_seen[2][64];
 
     Ram *ram;
     CodeMap *code;
@@ -115,6 +120,7 @@ typedef struct Mmu {
     uint64_t main_size;
     uint8_t *main_host;
     uint8_t *main_code; /* its code map */
+    uint16_t *main_write_at;
 
     /* Dropped whole, by a new epoch, on INVLPG and every flush. */
     TableCacheEntry table_cache[TABLE_CACHE_SIZE];

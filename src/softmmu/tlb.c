@@ -55,6 +55,8 @@ static void tlb_reset(Mmu *mmu)
     }
     for (unsigned word = 0; word < 8; word++)
         mmu->large_seen[0][word] = mmu->large_seen[1][word] = 0;
+    for (unsigned word = 0; word < 64; word++)
+        mmu->large_2m_seen[0][word] = mmu->large_2m_seen[1][word] = 0;
 }
 
 static void derive_main_slot(Mmu *mmu)
@@ -69,6 +71,7 @@ static void derive_main_slot(Mmu *mmu)
             mmu->main_size = slot->size;
             mmu->main_host = slot->host;
             mmu->main_code = mmu->code ? mmu->code->has_code[i] : NULL;
+            mmu->main_write_at = mmu->code ? mmu->code->write_at[i] : NULL;
         }
     }
 }
@@ -106,6 +109,8 @@ static void drop_nonglobal(Mmu *mmu)
     }
     for (unsigned word = 0; word < 8; word++)
         mmu->large_seen[0][word] = 0;
+    for (unsigned word = 0; word < 64; word++)
+        mmu->large_2m_seen[0][word] = 0;
 }
 
 void mmu_flush(Mmu *mmu, bool global)
@@ -161,16 +166,19 @@ void mmu_set_cr3(Mmu *mmu, uint64_t cr3)
     recall_enter(mmu);
 }
 
-/* drop_large: every piece of a large page in the gigabyte of @gva, whatever its size. */
-static void drop_large(Mmu *mmu, Gva gva)
+/* drop_pieces: every piece of a large page within @size bytes (a power of two) around @gva. */
+static void drop_pieces(Mmu *mmu, Gva gva, uint64_t size)
 {
+    Gva start = gva & ~(size - 1);
+    unsigned npages = size >> PAGE_SHIFT < TLB_SIZE ? (unsigned)(size >> PAGE_SHIFT) : TLB_SIZE, first = TLB_INDEX(start);
     for (unsigned index = 0; index < MMU_NINDEXES; index++) {
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
+        for (unsigned k = 0; k < npages; k++) {
+            unsigned i = (first + k) & (TLB_SIZE - 1);
             TlbEntry *entry = &mmu->tlb[index][i];
             if (!(entry->info & TLB_INFO_LARGE))
                 continue;
             bool names_page = entry->tag_read != tlb_invalid_tag(i);
-            if (!names_page || (entry->tag_read ^ gva) >> 30 == 0)
+            if (!names_page || (entry->tag_read & ~(size - 1)) == start)
                 tlb_drop(entry, i);
         }
     }
@@ -182,13 +190,16 @@ void mmu_invlpg(Mmu *mmu, Gva gva)
     mmu->stat_invlpg++;
     table_cache_drop(mmu); /* INVLPG drops a CPU's paging-structure caches for every address.  Source: SDM 3A 4.10.4.1 */
     tlb_drop_page(mmu, page);
-    uint64_t seen = mmu->large_seen[0][large_word(gva)] | mmu->large_seen[1][large_word(gva)];
-    if (__builtin_expect(!(seen & large_bit(gva)), 1)) {
+    bool huge = (mmu->large_seen[0][large_word(gva)] | mmu->large_seen[1][large_word(gva)]) & large_bit(gva);
+    unsigned word = large_2m_word(gva);
+    uint64_t pair = large_2m_bit(gva) | large_2m_bit(gva ^ 1u << 21); /* a 4 MiB page has two halves */
+    bool large = (mmu->large_2m_seen[0][word] | mmu->large_2m_seen[1][word]) & pair;
+    if (__builtin_expect(!huge && !large, 1)) {
         if (mmu->flushed_page)
             mmu->flushed_page(mmu->flushed_opaque, page);
         return;
     }
-    drop_large(mmu, gva);
+    drop_pieces(mmu, gva, huge ? (uint64_t)1 << 30 : (uint64_t)1 << 22);
     if (mmu->flushed)
         mmu->flushed(mmu->flushed_opaque, true);
 }
@@ -214,12 +225,28 @@ void mmu_invpcid(Mmu *mmu, unsigned type, unsigned pcid, Gva gva)
     }
 }
 
+static uint16_t *write_at_find(const Mmu *mmu, Gpa gpa)
+{
+    const RamSlot *slot = mmu->code ? ram_find(mmu->ram, gpa) : NULL;
+    uint16_t *notes = slot ? mmu->code->write_at[slot - mmu->ram->slot] : NULL;
+    return notes ? &notes[(gpa - slot->start) >> PAGE_SHIFT] : NULL;
+}
+
 void mmu_drop_writes(Mmu *mmu, Gpa gpa)
 {
     Gpa page = page_of(gpa);
+    uint16_t *note = write_at_find(mmu, gpa);
+    unsigned first = 0, last = TLB_SIZE - 1;
+    if (note && *note != CODE_MAP_ANYWHERE) {
+        if (*note == 0)
+            return;
+        first = last = *note - 1u;
+    }
+    if (note)
+        *note = 0;
     for (unsigned index = 0; index < MMU_NINDEXES; index++) {
         TlbEntry *tlb = mmu->tlb[index];
-        for (unsigned i = 0; i < TLB_SIZE; i++)
+        for (unsigned i = first; i <= last; i++)
             if (page_of(tlb[i].info) == page)
                 tlb[i].tag_write = tlb_invalid_tag(i);
     }

@@ -30,6 +30,9 @@ static inline void tlb_drop_page(Mmu *mmu, Gva page)
 static inline unsigned large_word(Gva gva) { return (unsigned)(gva >> 36) & 7; }
 static inline uint64_t large_bit(Gva gva) { return (uint64_t)1 << ((gva >> 30) & 63); }
 
+static inline unsigned large_2m_word(Gva gva) { return (unsigned)(gva >> 27) & 63; }
+static inline uint64_t large_2m_bit(Gva gva) { return (uint64_t)1 << ((gva >> 21) & 63); }
+
 /* table_cache_drop: forgets all page tables; an epoch costs nothing, going through the entries is needed once in two million times. */
 static inline void table_cache_drop(Mmu *mmu)
 {

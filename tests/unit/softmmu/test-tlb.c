@@ -98,10 +98,10 @@ START_TEST(dirty_before_write)
     ck_assert(fill(USER_GVA + 9, MMU_WRITE, MMU_USER) == MMU_RAM);
     ck_assert(hits(USER_GVA + 5, MMU_WRITE, MMU_USER));
     /* A page that shares the slot takes everything over. */
-    ck_assert(fill(DIRECT_GVA + (USER_GVA & 0x1ff000), MMU_READ, MMU_USER) == MMU_FAULT);
+    ck_assert(fill(DIRECT_GVA + (USER_GVA & (TLB_SIZE - 1) << PAGE_SHIFT), MMU_READ, MMU_USER) == MMU_FAULT);
     ck_assert(hits(USER_GVA, MMU_READ, MMU_USER));
     ck_assert(fill(USER_GVA, MMU_WRITE, MMU_KERNEL) == MMU_RAM);
-    Gva other = DIRECT_GVA + (USER_GVA & 0x1ff000);
+    Gva other = DIRECT_GVA + (USER_GVA & (TLB_SIZE - 1) << PAGE_SHIFT);
     ck_assert(fill(other, MMU_READ, MMU_KERNEL) == MMU_RAM);
     ck_assert(!hits(USER_GVA, MMU_READ, MMU_KERNEL) && !hits(USER_GVA, MMU_WRITE, MMU_KERNEL));
     ck_assert(hits(other, MMU_READ, MMU_KERNEL) && !hits(other, MMU_WRITE, MMU_KERNEL));
@@ -145,13 +145,18 @@ START_TEST(code_pages)
 }
 END_TEST
 
-/* @npages beyond the journal's size looks at everything; the result is the same. */
-static void cr3_load(unsigned npages)
+/* @overflow: as if more pages had been filled than the journal holds, which looks at everything; the result is the same. */
+static void cr3_load(unsigned npages, bool overflow)
 {
     for (unsigned i = 0; i < npages; i++) {
         ck_assert(fill(USER_GVA + i * PAGE_SIZE, MMU_READ, MMU_USER) == MMU_RAM);
         ck_assert(fill(KERNEL_GVA + i * PAGE_SIZE, MMU_READ, MMU_KERNEL) == MMU_RAM);
         ck_assert(fill(USER_GVA + ((i + 256 * (i & 1)) % 256) * PAGE_SIZE, MMU_READ, MMU_KERNEL_AC) == MMU_RAM);
+    }
+    for (unsigned index = 0; overflow && index < MMU_NINDEXES; index++) {
+        fixture.guest.mmu->njournal[index] = TLB_JOURNAL + 1;
+        for (unsigned i = 0; i < TLB_JOURNAL; i++)
+            fixture.guest.mmu->journal[index][i] = 0;
     }
     mmu_set_cr3(fixture.guest.mmu, fixture.root);
     ck_assert_uint_eq(fixture.calls.nflushed, 1);
@@ -169,11 +174,11 @@ static void cr3_load(unsigned npages)
         ck_assert(!hits(KERNEL_GVA + i * PAGE_SIZE, MMU_READ, MMU_KERNEL));
 }
 
-START_TEST(cr3_load_keeps_global) { cr3_load(100); }
+START_TEST(cr3_load_keeps_global) { cr3_load(100, false); }
 END_TEST
-START_TEST(cr3_load_journal_full) { cr3_load(TLB_JOURNAL); }
+START_TEST(cr3_load_many) { cr3_load(256, false); }
 END_TEST
-START_TEST(cr3_load_journal_overflow) { cr3_load(256); }
+START_TEST(cr3_load_journal_overflow) { cr3_load(256, true); }
 END_TEST
 
 /* A slot that goes non-global, global, non-global must still be flushed. */
@@ -387,7 +392,7 @@ int main(void)
     tcase_add_test(tcase, devices_and_rom);
     tcase_add_test(tcase, code_pages);
     tcase_add_test(tcase, cr3_load_keeps_global);
-    tcase_add_test(tcase, cr3_load_journal_full);
+    tcase_add_test(tcase, cr3_load_many);
     tcase_add_test(tcase, cr3_load_journal_overflow);
     tcase_add_test(tcase, journal_follows_replacement);
     tcase_add_test(tcase, invlpg);
