@@ -4,6 +4,7 @@
 #include <time.h>
 
 #define NS_PER_S 1000000000LL
+#define LAST_SECOND INT64_C(9000000000) /* in the year 2255: its nanoseconds still fit */
 #define UIP_NS   244141 /* UIP is up this long before an update */
 
 enum {
@@ -117,7 +118,7 @@ static void time_from_cmos(Mc146818 *rtc)
         .tm_mon = (int)decode(rtc, cmos[RTC_MONTH]) - 1,
         .tm_year = (int)(decode(rtc, cmos[RTC_CENTURY]) * 100 + decode(rtc, cmos[RTC_YEAR])) - 1900,
     };
-    int64_t seconds = MAX((int64_t)timegm(&tm), 0);
+    int64_t seconds = CLAMP((int64_t)timegm(&tm), 0, LAST_SECOND);
     int64_t fraction = shown_ns(rtc) % NS_PER_S;
     int64_t shown = seconds * NS_PER_S + (rtc->s.is_frozen ? fraction : 0);
     if (rtc->s.is_frozen)
@@ -405,7 +406,7 @@ Mc146818 *mc146818_new(const Mc146818Wires *wires)
     rtc->s.cmos[RTC_A] = 0x26;
     rtc->s.cmos[RTC_B] = B_24H;
     rtc->s.irq_enabled = true;
-    rtc->s.offset_ns = MAX(wires->start_time_s, 0) * NS_PER_S;
+    rtc->s.offset_ns = CLAMP(wires->start_time_s, 0, LAST_SECOND) * NS_PER_S;
     rtc->s.periodic_start_ns = clock_now_ns(wires->clock);
     rtc->s.update_checked_ns = shown_ns(rtc);
     set_memory_sizes(rtc);
