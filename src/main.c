@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "kvm/kvm.h"
 #include "monitor/hmp.h"
 #include "vm/terminal.h"
 #include "vm/vm.h"
@@ -27,15 +28,41 @@ static gboolean pidfile_write(const char *path, GError **error)
     return FALSE;
 }
 
-static int guest_run(const Config *config)
+/* The first of the wanted modes that this host has; the first one's error when there is none. */
+static const CpuOps *engine_choose(Config *config, GError **error)
+{
+    g_autoptr(GError) first = NULL;
+    for (guint i = 0; i < config->accels->len; i++) {
+        ConfigAccel accel = g_array_index(config->accels, ConfigAccel, i);
+        g_autoptr(GError) cause = NULL;
+        bool is_bt = accel == CONFIG_ACCEL_BT || accel == CONFIG_ACCEL_AUTO;
+        KvmMmu mmu = accel == CONFIG_ACCEL_HV ? KVM_MMU_SHADOW : accel == CONFIG_ACCEL_HWMMU ? KVM_MMU_NESTED : KVM_MMU_ANY;
+        if (is_bt || kvm_require(mmu, &cause)) {
+            config->accel = is_bt ? CONFIG_ACCEL_BT : accel;
+            return is_bt ? &bt_cpu_ops : &kvm_cpu_ops;
+        }
+        log_text(LOG_KVM, "%s", cause->message);
+        if (!first)
+            first = g_steal_pointer(&cause);
+    }
+    if (!first)
+        return &bt_cpu_ops;
+    g_propagate_error(error, g_steal_pointer(&first));
+    return NULL;
+}
+
+static int guest_run(Config *config)
 {
     g_autoptr(GError) error = NULL;
     if (!log_open(config->log_mask, config->log_path, &error))
         return fail(error);
     for (guint i = 0; i < config->ignored->len; i++)
         log_text(LOG_OPTS, "%s: accepted, without effect here", (const char *)g_ptr_array_index(config->ignored, i));
+    const CpuOps *engine = engine_choose(config, &error);
+    if (!engine)
+        return fail(error);
     terminal_guard();
-    g_autoptr(Vm) vm = vm_new(config, &bt_cpu_ops, &error);
+    g_autoptr(Vm) vm = vm_new(config, engine, &error);
     if (!vm || !pidfile_write(config->pidfile, &error))
         return fail(error);
     Chardev *monitor = vm_monitor_chardev(vm);

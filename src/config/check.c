@@ -22,18 +22,8 @@ static gboolean check_accel(Config *config, GError **error)
         return TRUE;
     }
     config->accel_is_list = config->accels->len > 1;
-    for (guint i = 0; i < config->accels->len; i++) {
-        ConfigAccel accel = g_array_index(config->accels, ConfigAccel, i);
-        if (accel == CONFIG_ACCEL_BT || accel == CONFIG_ACCEL_AUTO) {
-            config->accel = CONFIG_ACCEL_BT;
-            return TRUE;
-        }
-    }
-    static const char *const names[] = { "bt", "hv", "hwmmu", "kvm", "auto" };
-    g_set_error(error, VMM_ERROR, VMM_ERROR_NO_MODE,
-                "-accel %s: the /dev/kvm engine is not available in this version of segue; use -accel bt, or a list such as -accel kvm:bt",
-                names[g_array_index(config->accels, ConfigAccel, 0)]);
-    return FALSE;
+    config->accel = g_array_index(config->accels, ConfigAccel, 0); /* main.c looks at what the host has */
+    return TRUE;
 }
 
 static gboolean check_machine(Config *config, GError **error)

@@ -368,6 +368,11 @@ char *vm_describe_cpu(Vm *vm)
     return text;
 }
 
-const char *vm_mode_name(const Vm *vm) { return "bt"; }
+const char *vm_mode_name(const Vm *vm)
+{
+    static const char *const names[] = { [CONFIG_ACCEL_BT] = "bt", [CONFIG_ACCEL_HV] = "hv", [CONFIG_ACCEL_HWMMU] = "hwmmu",
+                                         [CONFIG_ACCEL_KVM] = "kvm", [CONFIG_ACCEL_AUTO] = "bt" };
+    return names[vm->config->accel];
+}
 
 Chardev *vm_monitor_chardev(Vm *vm) { return vm->monitor ? vm->monitor : vm->monitor_shared; }

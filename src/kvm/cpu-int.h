@@ -1,0 +1,67 @@
+/* The engine's own vCPU record, shared by the files of this folder. */
+#pragma once
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "kvm/kvm.h"
+#include "kvm/state.h"
+
+#define KVM_PATH "/dev/kvm"
+#define KVM_CPU_KICK_SIGNAL SIGRTMIN
+#define KVM_CPU_NEXITS 48 /* exit reasons counted one by one; all others share the last */
+
+/* Where the vCPU's thread is, for kicks. */
+enum { KVM_CPU_OUT, KVM_CPU_IN, KVM_CPU_SIGNALLED };
+
+typedef struct KvmCpu {
+    Cpu base;
+    CpuConfig config;
+    const CpuHost *host;
+    void *host_opaque;
+
+    int kvm, vm, vcpu; /* file descriptors */
+    struct kvm_run *run;
+    size_t run_size;
+    unsigned nslots; /* of RAM, that KVM knows already */
+    bool has_xcrs, has_tsc_offset;
+    bool msr_ok[KVM_STATE_NMSRS]; /* KVM has this MSR */
+    uint64_t xfeatures;           /* XSAVE components that KVM_SET_XSAVE takes */
+
+    /* Written by any thread. */
+    int place;    /* KVM_CPU_OUT … */
+    bool kicked, irq_line, nmi_line;
+    pthread_t thread; /* valid while place is not OUT */
+
+    /* The vCPU's thread only. */
+    bool halted;
+    bool is_completion_due; /* an access was served; the instruction ends at the next KVM_RUN */
+    bool is_cr8_stale;      /* the guest may have written the TPR in the APIC's page */
+    uint64_t cr8, apic_base; /* as the machine's APIC has them */
+    char failure[320];      /* why the engine cannot go on; empty: it can */
+    KvmState state;         /* last loaded or saved */
+
+    uint64_t stat_exits[KVM_CPU_NEXITS], stat_interrupts, stat_signals;
+} KvmCpu;
+
+/* kvm_cpu_run: see CpuOps.run. */
+CpuExit kvm_cpu_run(Cpu *base);
+/* kvm_cpu_kick_thread: makes KVM_RUN return, if the vCPU is in it or about to be.  Any thread, any signal handler. */
+void kvm_cpu_kick_thread(KvmCpu *cpu);
+/* kvm_cpu_complete: ends an instruction whose access was served but not consumed yet, so that KVM_GET_* tells the truth. */
+void kvm_cpu_complete(KvmCpu *cpu);
+/* kvm_cpu_fail: the first failure counts. */
+void kvm_cpu_fail(KvmCpu *cpu, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* kvm_slots_sync: tells KVM of RAM and ROM slots it has not seen. */
+bool kvm_slots_sync(KvmCpu *cpu);
+const char *kvm_exit_name(unsigned reason);
+
+/* kvm_cpuid_set: gives the vCPU what KVM supports of the machine's CPU model. */
+bool kvm_cpuid_set(KvmCpu *cpu, GError **error);
+/* kvm_cpuid_cut: @model without what @supported does not have; *out_count entries of @out_entries (room for all of @model). */
+void kvm_cpuid_cut(const CpuidModel *model, const struct kvm_cpuid2 *supported, unsigned index, struct kvm_cpuid_entry2 *out_entries,
+                   unsigned *out_count, uint64_t *out_xfeatures);
+
+/* kvm_open_failed: the sentence for errno @errnum of opening @path.  Returns: FALSE. */
+gboolean kvm_open_failed(const char *path, int errnum, bool can_virtualize, const char *module, GError **error);

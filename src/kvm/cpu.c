@@ -1,0 +1,362 @@
+/*
+ * Creation, state in and out, and the calls from other threads.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "kvm/cpu-int.h"
+
+/* Four pages in the PCI hole that KVM on Intel needs for itself: three for a TSS, one for an identity map. */
+#define TSS_GPA 0xfeffd000u
+#define IDENTITY_MAP_GPA UINT64_C(0xfeffc000)
+
+static KvmCpu *kvm_cpu(Cpu *cpu) { return (KvmCpu *)cpu; }
+
+static void on_kick_signal(int number) { } /* its arrival is all that matters: KVM_RUN returns EINTR */
+
+static void signal_install(void)
+{
+    static gsize done;
+    if (!g_once_init_enter(&done))
+        return;
+    struct sigaction action = { .sa_handler = on_kick_signal };
+    sigemptyset(&action.sa_mask);
+    sigaction(KVM_CPU_KICK_SIGNAL, &action, NULL);
+    g_once_init_leave(&done, 1);
+}
+
+void kvm_cpu_fail(KvmCpu *cpu, const char *format, ...)
+{
+    if (cpu->failure[0])
+        return;
+    va_list args;
+    va_start(args, format);
+    g_vsnprintf(cpu->failure, sizeof cpu->failure, format, args);
+    va_end(args);
+}
+
+bool kvm_slots_sync(KvmCpu *cpu)
+{
+    const Ram *ram = cpu->config.ram;
+    for (; cpu->nslots < ram->nslots; cpu->nslots++) {
+        const RamSlot *slot = &ram->slot[cpu->nslots];
+        struct kvm_userspace_memory_region region = {
+            .slot = cpu->nslots, .flags = slot->is_rom ? KVM_MEM_READONLY : 0, .guest_phys_addr = slot->start,
+            .memory_size = slot->size, .userspace_addr = (uintptr_t)slot->host,
+        };
+        if (ioctl(cpu->vm, KVM_SET_USER_MEMORY_REGION, &region) < 0) {
+            kvm_cpu_fail(cpu, "KVM refuses guest memory at %#" G_GINT64_MODIFIER "x: KVM_SET_USER_MEMORY_REGION: %s", slot->start,
+                         g_strerror(errno));
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool has_extension(const KvmCpu *cpu, int number) { return ioctl(cpu->kvm, KVM_CHECK_EXTENSION, number) > 0; }
+
+static void kvm_cpu_free(Cpu *base)
+{
+    KvmCpu *cpu = kvm_cpu(base);
+    if (!cpu)
+        return;
+    if (cpu->run)
+        munmap(cpu->run, cpu->run_size);
+    const int fds[] = { cpu->vcpu, cpu->vm, cpu->kvm };
+    for (size_t i = 0; i < G_N_ELEMENTS(fds); i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    g_free(cpu);
+}
+
+static gboolean fail(GError **error, const char *what)
+{
+    g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "%s: %s", what, g_strerror(errno));
+    return FALSE;
+}
+
+/* KVM_CREATE_VM is interrupted by any signal that is pending. */
+static int vm_create(int kvm)
+{
+    int fd;
+    do
+        fd = ioctl(kvm, KVM_CREATE_VM, 0);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+static gboolean vm_open(KvmCpu *cpu, GError **error)
+{
+    cpu->kvm = open(KVM_PATH, O_RDWR | O_CLOEXEC);
+    if (cpu->kvm < 0)
+        return fail(error, KVM_PATH);
+    cpu->vm = vm_create(cpu->kvm);
+    if (cpu->vm < 0)
+        return fail(error, "KVM_CREATE_VM");
+    uint64_t identity_map = IDENTITY_MAP_GPA;
+    if (ioctl(cpu->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0)
+        return fail(error, "KVM_SET_IDENTITY_MAP_ADDR");
+    if (ioctl(cpu->vm, KVM_SET_TSS_ADDR, (unsigned long)TSS_GPA) < 0)
+        return fail(error, "KVM_SET_TSS_ADDR");
+    if (kvm_slots_sync(cpu))
+        return TRUE;
+    g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "%s", cpu->failure);
+    return FALSE;
+}
+
+static void msrs_probe(KvmCpu *cpu)
+{
+    kvm_state_from(&cpu->state, &(X86State){ .tsc = 0 });
+    for (unsigned i = 0; i < KVM_STATE_NMSRS; i++) {
+        struct {
+            struct kvm_msrs head;
+            struct kvm_msr_entry entry;
+        } one = { .head.nmsrs = 1, .entry.index = cpu->state.msr[i].index };
+        cpu->msr_ok[i] = ioctl(cpu->vcpu, KVM_GET_MSRS, &one) == 1;
+    }
+}
+
+static gboolean vcpu_open(KvmCpu *cpu, GError **error)
+{
+    cpu->vcpu = ioctl(cpu->vm, KVM_CREATE_VCPU, (unsigned long)cpu->config.index);
+    if (cpu->vcpu < 0)
+        return fail(error, "KVM_CREATE_VCPU");
+    int size = ioctl(cpu->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (size < 0)
+        return fail(error, "KVM_GET_VCPU_MMAP_SIZE");
+    void *run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->vcpu, 0);
+    if (run == MAP_FAILED)
+        return fail(error, "mmap of the vCPU");
+    cpu->run = run;
+    cpu->run_size = (size_t)size;
+    cpu->has_xcrs = has_extension(cpu, KVM_CAP_XCRS);
+    struct kvm_device_attr offset = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET };
+    cpu->has_tsc_offset = ioctl(cpu->vcpu, KVM_HAS_DEVICE_ATTR, &offset) == 0;
+    if (!kvm_cpuid_set(cpu, error))
+        return FALSE;
+    msrs_probe(cpu);
+    return TRUE;
+}
+
+static Cpu *kvm_cpu_create(const CpuConfig *config, GError **error)
+{
+    if (log_on(LOG_KVM)) {
+        g_auto(KvmProbe) probe = { 0 };
+        if (kvm_probe(NULL, &probe, NULL))
+            log_text(LOG_KVM, "%s", probe.text);
+    }
+    signal_install();
+    KvmCpu *cpu = g_new0(KvmCpu, 1);
+    cpu->base.ops = &kvm_cpu_ops;
+    cpu->config = *config;
+    cpu->host = config->host;
+    cpu->host_opaque = config->host_opaque;
+    cpu->kvm = cpu->vm = cpu->vcpu = -1;
+    if (vm_open(cpu, error) && vcpu_open(cpu, error))
+        return &cpu->base;
+    kvm_cpu_free(&cpu->base);
+    return NULL;
+}
+
+/* --- state --- */
+
+static bool set(KvmCpu *cpu, unsigned long request, const char *name, void *argument)
+{
+    if (ioctl(cpu->vcpu, request, argument) >= 0)
+        return true;
+    kvm_cpu_fail(cpu, "KVM refuses the vCPU's state: %s: %s", name, g_strerror(errno));
+    return false;
+}
+#define SET(cpu, request, argument) set(cpu, request, #request, argument)
+
+/* MSRs that KVM does not have keep their value in cpu->state. @request: KVM_SET_MSRS or KVM_GET_MSRS. */
+static void msrs_transfer(KvmCpu *cpu, unsigned long request)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry[KVM_STATE_NMSRS];
+    } msrs;
+    unsigned position[KVM_STATE_NMSRS], n = 0, first = 0;
+    for (unsigned i = 0; i < KVM_STATE_NMSRS; i++)
+        if (cpu->msr_ok[i])
+            position[n++] = i;
+    while (first < n) {
+        memset(&msrs.head, 0, sizeof msrs.head);
+        msrs.head.nmsrs = n - first;
+        for (unsigned i = first; i < n; i++)
+            msrs.entry[i - first] = cpu->state.msr[position[i]];
+        int done = ioctl(cpu->vcpu, request, &msrs);
+        for (int i = 0; i < done; i++)
+            cpu->state.msr[position[first + (unsigned)i]].data = msrs.entry[i].data;
+        first += (unsigned)MAX(done, 0);
+        if (first < n) { /* KVM stopped at this one */
+            log_text(LOG_KVM, "kvm: MSR %#x: value %#llx refused", cpu->state.msr[position[first]].index,
+                     (unsigned long long)cpu->state.msr[position[first]].data);
+            first++;
+        }
+    }
+}
+
+/* The guest's TSC becomes @tsc now.  By the offset where KVM has it: a write of the MSR within a second of another means "the same value". */
+static void tsc_load(KvmCpu *cpu, uint64_t tsc)
+{
+    if (cpu->has_tsc_offset) {
+        uint64_t offset = tsc - __rdtsc();
+        struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset };
+        if (ioctl(cpu->vcpu, KVM_SET_DEVICE_ATTR, &attr) == 0)
+            return;
+    }
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } one = { .head.nmsrs = 1, .entry = { .index = X86_MSR_TSC, .data = tsc } };
+    ioctl(cpu->vcpu, KVM_SET_MSRS, &one);
+}
+
+static void host_apic_load(KvmCpu *cpu, const X86State *state)
+{
+    if (state->apic_base)
+        cpu->host->apic_msr_write(cpu->host_opaque, X86_MSR_APIC_BASE, state->apic_base);
+    cpu->host->cr8_write(cpu->host_opaque, state->cr8);
+    cpu->apic_base = state->apic_base;
+    cpu->cr8 = state->cr8;
+    cpu->is_cr8_stale = false;
+}
+
+static void kvm_cpu_load(Cpu *base, const X86State *state)
+{
+    KvmCpu *cpu = kvm_cpu(base);
+    cpu->failure[0] = 0;
+    kvm_cpu_complete(cpu); /* what was half done belongs to the old state */
+    KvmState *kvm = &cpu->state;
+    kvm_state_from(kvm, state);
+    host_apic_load(cpu, state);
+    uint64_t xfeatures;
+    memcpy(&xfeatures, (uint8_t *)kvm->xsave.region + 512, sizeof xfeatures);
+    xfeatures &= cpu->xfeatures;
+    memcpy((uint8_t *)kvm->xsave.region + 512, &xfeatures, sizeof xfeatures);
+
+    bool is_ok = SET(cpu, KVM_SET_REGS, &kvm->regs) && SET(cpu, KVM_SET_SREGS2, &kvm->sregs) && SET(cpu, KVM_SET_XSAVE, &kvm->xsave);
+    if (is_ok && cpu->has_xcrs)
+        is_ok = SET(cpu, KVM_SET_XCRS, &kvm->xcrs);
+    is_ok = is_ok && SET(cpu, KVM_SET_DEBUGREGS, &kvm->debugregs);
+    if (is_ok) {
+        msrs_transfer(cpu, KVM_SET_MSRS);
+        if (state->tsc)
+            tsc_load(cpu, state->tsc);
+        SET(cpu, KVM_SET_VCPU_EVENTS, &kvm->events);
+    }
+    cpu->halted = state->halted;
+    __atomic_store_n(&cpu->nmi_line, false, __ATOMIC_SEQ_CST);
+    cpu->run->cr8 = state->cr8;
+    cpu->run->ready_for_interrupt_injection = 0; /* KVM says at the next exit */
+    cpu->run->if_flag = (state->rflags & X86_FLAG_IF) != 0;
+}
+
+static void kvm_cpu_save(Cpu *base, X86State *out_state)
+{
+    KvmCpu *cpu = kvm_cpu(base);
+    kvm_cpu_complete(cpu);
+    KvmState *kvm = &cpu->state;
+    SET(cpu, KVM_GET_VCPU_EVENTS, &kvm->events); /* first: it settles what is pending */
+    SET(cpu, KVM_GET_REGS, &kvm->regs);
+    SET(cpu, KVM_GET_SREGS2, &kvm->sregs);
+    SET(cpu, KVM_GET_XSAVE, &kvm->xsave);
+    if (cpu->has_xcrs)
+        SET(cpu, KVM_GET_XCRS, &kvm->xcrs);
+    SET(cpu, KVM_GET_DEBUGREGS, &kvm->debugregs);
+    msrs_transfer(cpu, KVM_GET_MSRS);
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } tsc = { .head.nmsrs = 1, .entry.index = X86_MSR_TSC };
+    if (ioctl(cpu->vcpu, KVM_GET_MSRS, &tsc) == 1)
+        kvm->tsc = tsc.entry.data;
+    kvm->halted = cpu->halted;
+    kvm_state_to(kvm, out_state);
+    out_state->nmi_pending |= __atomic_load_n(&cpu->nmi_line, __ATOMIC_SEQ_CST);
+    out_state->cr8 = cpu->host->cr8_read(cpu->host_opaque);
+    cpu->host->apic_msr_read(cpu->host_opaque, X86_MSR_APIC_BASE, &out_state->apic_base);
+}
+
+/* --- other threads --- */
+
+void kvm_cpu_kick_thread(KvmCpu *cpu)
+{
+    __atomic_store_n(&cpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    int in = KVM_CPU_IN;
+    if (__atomic_compare_exchange_n(&cpu->place, &in, KVM_CPU_SIGNALLED, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        pthread_kill(cpu->thread, KVM_CPU_KICK_SIGNAL);
+}
+
+static void kvm_cpu_kick(Cpu *base)
+{
+    KvmCpu *cpu = kvm_cpu(base);
+    __atomic_store_n(&cpu->kicked, true, __ATOMIC_SEQ_CST);
+    kvm_cpu_kick_thread(cpu);
+}
+
+static void kvm_cpu_set_irq(Cpu *base, bool level)
+{
+    KvmCpu *cpu = kvm_cpu(base);
+    if (__atomic_exchange_n(&cpu->irq_line, level, __ATOMIC_SEQ_CST) != level && level)
+        kvm_cpu_kick_thread(cpu);
+}
+
+static void kvm_cpu_nmi(Cpu *base)
+{
+    KvmCpu *cpu = kvm_cpu(base);
+    __atomic_store_n(&cpu->nmi_line, true, __ATOMIC_SEQ_CST);
+    kvm_cpu_kick_thread(cpu);
+}
+
+static char *kvm_cpu_describe(Cpu *base)
+{
+    static const char *const gpr[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+                                         "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15" };
+    static const char *const seg[8] = { "ES ", "CS ", "SS ", "DS ", "FS ", "GS ", "LDT", "TR " };
+    KvmCpu *cpu = kvm_cpu(base);
+    g_autofree X86State *state = g_new0(X86State, 1);
+    kvm_cpu_save(base, state);
+    GString *s = g_string_new(NULL);
+#define HEX64 "%016" G_GINT64_MODIFIER "x"
+    for (unsigned i = 0; i < 16; i++)
+        g_string_append_printf(s, "%s=" HEX64 "%c", gpr[i], state->gpr[i], i % 4 == 3 ? '\n' : ' ');
+    g_string_append_printf(s, "RIP=" HEX64 " RFL=%08x CPL=%u HLT=%d\n", state->rip, (unsigned)state->rflags,
+                           X86_SEG_DPL(state->seg[X86_SS].attr), state->halted);
+    for (unsigned i = 0; i < 8; i++)
+        g_string_append_printf(s, "%s=%04x " HEX64 " %08x %08x\n", seg[i], state->seg[i].selector, state->seg[i].base,
+                               state->seg[i].limit, state->seg[i].attr);
+    g_string_append_printf(s, "GDT=" HEX64 " %04x IDT=" HEX64 " %04x\nCR0=%08x CR2=" HEX64 " CR3=" HEX64 " CR4=%08x EFER=%08x\n",
+                           state->gdtr.base, state->gdtr.limit, state->idtr.base, state->idtr.limit, (unsigned)state->cr0, state->cr2,
+                           state->cr3, (unsigned)state->cr4, (unsigned)state->efer);
+#undef HEX64
+    g_string_append(s, "exits:");
+    for (unsigned i = 0; i < KVM_CPU_NEXITS; i++)
+        if (cpu->stat_exits[i])
+            g_string_append_printf(s, " %s=%" G_GUINT64_FORMAT, kvm_exit_name(i), cpu->stat_exits[i]);
+    g_string_append_printf(s, " signals=%" G_GUINT64_FORMAT " interrupts=%" G_GUINT64_FORMAT "\n", cpu->stat_signals,
+                           cpu->stat_interrupts);
+    return g_string_free(s, FALSE);
+}
+
+const CpuOps kvm_cpu_ops = {
+    .name = "kvm",
+    .create = kvm_cpu_create,
+    .free = kvm_cpu_free,
+    .run = kvm_cpu_run,
+    .load = kvm_cpu_load,
+    .save = kvm_cpu_save,
+    .kick = kvm_cpu_kick,
+    .set_irq = kvm_cpu_set_irq,
+    .nmi = kvm_cpu_nmi,
+    .describe = kvm_cpu_describe,
+};

@@ -1,0 +1,88 @@
+/* The machine's CPU model, cut down to what KVM offers.  Leaves without feature bits pass unchanged. */
+#include <errno.h>
+#include <sys/ioctl.h>
+
+#include "core/error.h"
+#include "kvm/cpu-int.h"
+
+#define SUPPORTED_MAX 256
+
+enum { EAX, EBX, ECX, EDX };
+
+/* Registers made of feature bits: the model's AND KVM's. @drop: not with a local APIC outside the kernel; @keep: KVM need not know. */
+static const struct {
+    uint32_t leaf;
+    int subleaf; /* -1: the leaf has none */
+    uint8_t reg;
+    uint32_t drop, keep;
+} masks[] = {
+    { 1, -1, ECX, 1u << 21 /* x2APIC */ | 1u << 24 /* TSC deadline */, 1u << 31 /* hypervisor */ },
+    { 1, -1, EDX, 0, 0 },
+    { 7, 0, EBX, 0, 0 },
+    { 7, 0, ECX, 0, 0 },
+    { 7, 0, EDX, 0, 0 },
+    { 7, 1, EAX, 0, 0 },
+    { 0xd, 0, EAX, 0, 0 },
+    { 0xd, 1, EAX, 0, 0 },
+    { 0x80000001, -1, ECX, 0, 0 },
+    { 0x80000001, -1, EDX, 0, 0 },
+    { 0x80000008, -1, EBX, 0, 0 },
+    { 0x80000021, -1, EAX, 0, 0 },
+};
+
+static uint32_t *entry_reg(struct kvm_cpuid_entry2 *entry, unsigned reg)
+{
+    return reg == EAX ? &entry->eax : reg == EBX ? &entry->ebx : reg == ECX ? &entry->ecx : &entry->edx;
+}
+
+static uint32_t supported_reg(const struct kvm_cpuid2 *supported, uint32_t leaf, uint32_t subleaf, unsigned reg)
+{
+    for (unsigned i = 0; i < supported->nent; i++) {
+        const struct kvm_cpuid_entry2 *entry = &supported->entries[i];
+        if (entry->function == leaf && (!(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || entry->index == subleaf))
+            return *entry_reg((struct kvm_cpuid_entry2 *)entry, reg);
+    }
+    return 0;
+}
+
+void kvm_cpuid_cut(const CpuidModel *model, const struct kvm_cpuid2 *supported, unsigned index, struct kvm_cpuid_entry2 *out_entries,
+                   unsigned *out_count, uint64_t *out_xfeatures)
+{
+    *out_xfeatures = 3;
+    for (unsigned i = 0; i < model->nleaves; i++) {
+        const CpuidLeaf *row = &model->leaf[i];
+        struct kvm_cpuid_entry2 *entry = &out_entries[i];
+        *entry = (struct kvm_cpuid_entry2){ .function = row->leaf, .index = row->subleaf, .eax = row->eax, .ebx = row->ebx,
+                                            .ecx = row->ecx, .edx = row->edx,
+                                            .flags = row->subleaf_significant ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0 };
+        for (size_t m = 0; m < G_N_ELEMENTS(masks); m++) {
+            if (masks[m].leaf != row->leaf || (masks[m].subleaf >= 0 && (uint32_t)masks[m].subleaf != row->subleaf))
+                continue;
+            uint32_t *reg = entry_reg(entry, masks[m].reg);
+            *reg &= (supported_reg(supported, row->leaf, row->subleaf, masks[m].reg) | masks[m].keep) & ~masks[m].drop;
+        }
+        if (row->leaf == 1)
+            entry->ebx = (entry->ebx & 0x00ffffff) | index << 24;
+        if (row->leaf == 0xd && row->subleaf == 0)
+            *out_xfeatures = entry->eax | 3;
+    }
+    *out_count = model->nleaves;
+}
+
+bool kvm_cpuid_set(KvmCpu *cpu, GError **error)
+{
+    g_autofree struct kvm_cpuid2 *supported = g_malloc0(sizeof *supported + SUPPORTED_MAX * sizeof supported->entries[0]);
+    supported->nent = SUPPORTED_MAX;
+    if (ioctl(cpu->kvm, KVM_GET_SUPPORTED_CPUID, supported) < 0) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "KVM_GET_SUPPORTED_CPUID: %s", g_strerror(errno));
+        return false;
+    }
+    const CpuidModel *model = cpu->config.cpuid;
+    g_autofree struct kvm_cpuid2 *cpuid = g_malloc0(sizeof *cpuid + G_N_ELEMENTS(model->leaf) * sizeof cpuid->entries[0]);
+    kvm_cpuid_cut(model, supported, cpu->config.index, cpuid->entries, &cpuid->nent, &cpu->xfeatures);
+    if (ioctl(cpu->vcpu, KVM_SET_CPUID2, cpuid) < 0) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "KVM_SET_CPUID2: KVM refuses the CPU model: %s", g_strerror(errno));
+        return false;
+    }
+    return true;
+}
