@@ -219,6 +219,7 @@ ARG_FLAG(arg_nodefaults, no_defaults)
 ARG_FLAG(arg_no_reboot, no_reboot)
 ARG_FLAG(arg_no_shutdown, no_shutdown)
 ARG_FLAG(arg_start_stopped, start_stopped)
+ARG_FLAG(arg_snapshot, all_snapshot)
 
 static gboolean arg_no_acpi(Config *config, const char *value, GError **error)
 {
@@ -418,9 +419,35 @@ static gboolean arg_version(Config *config, const char *value, GError **error)
     return TRUE;
 }
 
+static gboolean arg_drive(Config *config, const char *value, GError **error)
+{
+    DriveConfig *drive = drive_config_parse(value, error);
+    if (!drive)
+        return FALSE;
+    g_ptr_array_add(config->drives, drive);
+    return TRUE;
+}
+
+static gboolean arg_object(Config *config, const char *value, GError **error)
+{
+    g_autoptr(Opts) opts = opts_parse("-object", value, "qom-type", error);
+    if (!opts)
+        return FALSE;
+    const char *type = opts_take(opts, "qom-type");
+    static const char *const harmless[] = { "rng-random", "rng-builtin", "memory-backend-ram", "memory-backend-memfd",
+                                            "memory-backend-file", "iothread" };
+    for (size_t i = 0; type && i < G_N_ELEMENTS(harmless); i++)
+        if (!strcmp(type, harmless[i])) {
+            g_ptr_array_add(config->ignored, g_strdup_printf("-object %s", value));
+            return TRUE;
+        }
+    return usage(error, "-object %s: unknown object; known: rng-random, rng-builtin, memory-backend-ram, memory-backend-memfd, "
+                        "memory-backend-file, iothread", type ? type : value);
+}
+
 static gboolean arg_no_drive(Config *config, const char *value, GError **error)
 {
-    return usage(error, "-drive, -hda, -cdrom and their kin: disks are not in this version; boot with -kernel and -initrd");
+    return usage(error, "%s: IDE disks and -blockdev are not in this version; use -drive if=virtio,format=raw,file=PATH", value);
 }
 
 static gboolean arg_no_netdev(Config *config, const char *value, GError **error)
@@ -475,7 +502,7 @@ static const ArgRow arg_rows[] = {
     { "net", "none", arg_net, NULL },
     { "netdev", "…", arg_no_netdev, NULL },
     { "nic", "none", arg_no_netdev, NULL },
-    { "drive", "…", arg_no_drive, NULL },
+    { "drive", "file=PATH,if=virtio[,format=raw][,snapshot=on][,readonly=on]", arg_drive, "disk image" },
     { "hda", "FILE", arg_no_drive, NULL },
     { "hdb", "FILE", arg_no_drive, NULL },
     { "cdrom", "FILE", arg_no_drive, NULL },
@@ -497,12 +524,12 @@ static const ArgRow arg_rows[] = {
     { "k", "LAYOUT", NULL, NULL },
     { "usb", NULL, NULL, NULL },
     { "msg", "…", NULL, NULL },
-    { "object", "…", NULL, NULL },
+    { "object", "TYPE,id=ID[,…]", arg_object, NULL },
     { "uuid", "UUID", NULL, NULL },
     { "smbios", "…", NULL, NULL },
     { "sandbox", "…", NULL, NULL },
     { "overcommit", "…", NULL, NULL },
-    { "snapshot", NULL, NULL, NULL },
+    { "snapshot", NULL, arg_snapshot, "writes to disks are forgotten at the end" },
     { "audio", "…", NULL, NULL },
     { "audiodev", "…", NULL, NULL },
     { "action", "…", NULL, NULL },
@@ -538,7 +565,7 @@ gboolean args_parse(Config *config, int argc, const char *const *argv, GError **
         }
         if (!row->handler)
             g_ptr_array_add(config->ignored, value ? g_strdup_printf("-%s %s", row->name, value) : g_strdup_printf("-%s", row->name));
-        else if (!row->handler(config, row->handler == arg_no_option ? arg : value, error))
+        else if (!row->handler(config, row->handler == arg_no_option || row->handler == arg_no_drive ? arg : value, error))
             return FALSE;
         if (config->action == CONFIG_TEXT)
             return TRUE;

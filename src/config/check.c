@@ -109,13 +109,95 @@ static gboolean device_serial(Config *config, ConfigItem *item, GError **error)
     return opts_done(item->props, "chardev index", error);
 }
 
+/* Properties of PCI devices that change nothing here. */
+static void take_harmless(ConfigItem *item)
+{
+    static const char *const names[] = { "bus", "addr", "bootindex", "romfile", "rombar", "disable-legacy", "disable-modern",
+                                         "iommu_platform", "ats", "packed", "event_idx", "indirect_desc", "num-queues", "queue-size",
+                                         "iothread", "write-cache", "discard", "scsi", "config-wce", "max-bytes", "period", "rng",
+                                         "max_ports", "multifunction", "name", "nr", "share-rw" };
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+        opts_take(item->props, names[i]);
+}
+
+static VirtioConfig *virtio_add(Config *config, VirtioKind kind)
+{
+    VirtioConfig *virtio = g_new0(VirtioConfig, 1);
+    virtio->kind = kind;
+    g_ptr_array_add(config->virtio, virtio);
+    return virtio;
+}
+
+static gboolean device_virtio_blk(Config *config, ConfigItem *item, GError **error)
+{
+    const char *id = opts_take(item->props, "drive"), *serial = opts_take(item->props, "serial");
+    take_harmless(item);
+    if (!opts_done(item->props, "drive serial", error))
+        return FALSE;
+    for (guint i = 0; id && i < config->drives->len; i++) {
+        DriveConfig *drive = g_ptr_array_index(config->drives, i);
+        if (!drive->id || strcmp(drive->id, id) != 0)
+            continue;
+        if (drive->is_virtio || drive->is_used)
+            return usage(error, "-device %s,drive=%s: this drive is in use already; give it if=none", item->driver, id);
+        drive->is_used = true;
+        if (serial) {
+            g_free(drive->serial);
+            drive->serial = g_strdup(serial);
+        }
+        virtio_add(config, VIRTIO_KIND_BLK)->drive = i;
+        return TRUE;
+    }
+    return usage(error, "-device %s: drive=%s names no -drive with this id", item->driver, id ? id : "");
+}
+
+static gboolean device_virtio_rng(Config *config, ConfigItem *item, GError **error)
+{
+    take_harmless(item);
+    virtio_add(config, VIRTIO_KIND_RNG);
+    return opts_done(item->props, "rng", error);
+}
+
+/* The bus of virtconsole; the function itself comes with the console. */
+static gboolean device_virtio_serial(Config *config, ConfigItem *item, GError **error)
+{
+    take_harmless(item);
+    return opts_done(item->props, "max_ports", error);
+}
+
+static gboolean chardev_resolve(Config *config, const char *option, const char *id, CharConfig **field, GError **error);
+
+static gboolean device_virtconsole(Config *config, ConfigItem *item, GError **error)
+{
+    const char *chardev = opts_take(item->props, "chardev");
+    take_harmless(item);
+    for (guint i = 0; i < config->virtio->len; i++)
+        if (((VirtioConfig *)g_ptr_array_index(config->virtio, i))->kind == VIRTIO_KIND_CONSOLE)
+            return usage(error, "-device virtconsole: only one in this version");
+    if (!chardev)
+        return usage(error, "-device virtconsole: chardev=ID is missing");
+    VirtioConfig *virtio = virtio_add(config, VIRTIO_KIND_CONSOLE);
+    return opts_done(item->props, "chardev name nr", error) &&
+           chardev_resolve(config, "-device virtconsole", chardev, &virtio->chardev, error);
+}
+
 static const struct {
     const char *name, *bus, *what;
-    gboolean (*handler)(Config *config, ConfigItem *item, GError **error); /* NULL: not in this version */
+    gboolean (*handler)(Config *config, ConfigItem *item, GError **error);
 } devices[] = {
     { "isa-debug-exit", "ISA", "ends with status (value << 1) | 1; iobase=, iosize=", device_debug_exit },
     { "isa-debugcon", "ISA", "bytes written to a port go to a back end; iobase=, chardev=", device_debugcon },
     { "isa-serial", "ISA", "serial port; chardev=, index=", device_serial },
+    { "virtio-blk-pci", "PCI", "disk; drive=, serial=", device_virtio_blk },
+    { "virtio-blk", "PCI", "same as virtio-blk-pci", device_virtio_blk },
+    { "virtio-blk-device", "PCI", "same as virtio-blk-pci", device_virtio_blk },
+    { "virtio-rng-pci", "PCI", "entropy from the host", device_virtio_rng },
+    { "virtio-rng", "PCI", "same as virtio-rng-pci", device_virtio_rng },
+    { "virtio-rng-device", "PCI", "same as virtio-rng-pci", device_virtio_rng },
+    { "virtio-serial-pci", "PCI", "bus for virtconsole", device_virtio_serial },
+    { "virtio-serial", "PCI", "same as virtio-serial-pci", device_virtio_serial },
+    { "virtio-serial-device", "PCI", "same as virtio-serial-pci", device_virtio_serial },
+    { "virtconsole", "virtio-serial", "console hvc0; chardev=", device_virtconsole },
 };
 
 char *config_device_help(void)
@@ -143,6 +225,21 @@ static gboolean check_devices(Config *config, GError **error)
     return TRUE;
 }
 
+static gboolean check_drives(Config *config, GError **error)
+{
+    for (guint i = 0; i < config->drives->len; i++) {
+        DriveConfig *drive = g_ptr_array_index(config->drives, i);
+        if (config->all_snapshot && !drive->is_read_only)
+            drive->is_snapshot = true;
+        if (drive->is_virtio)
+            virtio_add(config, VIRTIO_KIND_BLK)->drive = i;
+        else if (!drive->is_used)
+            return usage(error, "-drive id=%s,if=none: no -device uses it; add -device virtio-blk-pci,drive=%s", drive->id ? drive->id : "",
+                         drive->id ? drive->id : "ID");
+    }
+    return TRUE;
+}
+
 static bool is_stdio(const CharConfig *config) { return config && config->kind == CHAR_STDIO; }
 
 /* Connects serial ports and monitor as QEMU does, and lets only sharers that agreed share the terminal. */
@@ -160,6 +257,8 @@ static gboolean check_chars(Config *config, GError **error)
 
     /* Without a display the terminal is the default place for the first serial port and the monitor. */
     bool terminal_free = !is_stdio(config->monitor) && !is_stdio(config->debugcon);
+    for (guint i = 0; i < config->virtio->len; i++)
+        terminal_free = terminal_free && !is_stdio(((VirtioConfig *)g_ptr_array_index(config->virtio, i))->chardev);
     for (unsigned i = 0; i < config->nserials; i++)
         terminal_free = terminal_free && !is_stdio(config->serial[i]);
     bool use_terminal = config->no_graphic || !config->no_display;
@@ -176,7 +275,10 @@ static gboolean check_chars(Config *config, GError **error)
         config->serial[0] = char_config_new(CHAR_NULL);
         config->nserials = 1;
     }
-    unsigned nterminal = is_stdio(config->debugcon) + is_stdio(config->monitor), nmonitor = config->monitor != NULL;
+    unsigned nvirtconsole = 0;
+    for (guint i = 0; i < config->virtio->len; i++)
+        nvirtconsole += is_stdio(((VirtioConfig *)g_ptr_array_index(config->virtio, i))->chardev);
+    unsigned nterminal = nvirtconsole + is_stdio(config->debugcon) + is_stdio(config->monitor), nmonitor = config->monitor != NULL;
     for (unsigned i = 0; i < config->nserials; i++) {
         CharConfig *serial = config->serial[i];
         if (config->serial_mon[i]) {
@@ -212,5 +314,6 @@ static gboolean check_chars(Config *config, GError **error)
 
 gboolean config_check(Config *config, GError **error)
 {
-    return check_accel(config, error) && check_machine(config, error) && check_devices(config, error) && check_chars(config, error);
+    return check_accel(config, error) && check_machine(config, error) && check_devices(config, error) && check_drives(config, error) &&
+           check_chars(config, error);
 }

@@ -47,6 +47,23 @@ void config_item_free(ConfigItem *item)
     g_free(item);
 }
 
+void drive_config_free(DriveConfig *drive)
+{
+    if (!drive)
+        return;
+    g_free(drive->id);
+    g_free(drive->path);
+    g_free(drive->serial);
+    g_free(drive);
+}
+
+static void virtio_config_free(gpointer data)
+{
+    VirtioConfig *virtio = data;
+    char_config_free(virtio->chardev);
+    g_free(virtio);
+}
+
 Config *config_new(void)
 {
     Config *config = g_new0(Config, 1);
@@ -59,6 +76,8 @@ Config *config_new(void)
     config->has_acpi = config->has_hpet = config->has_pit = config->has_i8042 = true;
     config->chardevs = g_ptr_array_new_with_free_func((GDestroyNotify)char_config_free);
     config->devices = g_ptr_array_new_with_free_func((GDestroyNotify)config_item_free);
+    config->drives = g_ptr_array_new_with_free_func((GDestroyNotify)drive_config_free);
+    config->virtio = g_ptr_array_new_with_free_func(virtio_config_free);
     config->ignored = g_ptr_array_new_with_free_func(g_free);
     config->rtc_base = -1;
     return config;
@@ -86,6 +105,8 @@ void config_free(Config *config)
     char_config_free(config->monitor);
     g_free(config->monitor_chardev);
     g_ptr_array_free(config->devices, TRUE);
+    g_ptr_array_free(config->drives, TRUE);
+    g_ptr_array_free(config->virtio, TRUE);
     char_config_free(config->debugcon);
     g_free(config->debugcon_chardev);
     g_free(config->pidfile);

@@ -66,6 +66,24 @@ typedef struct ConfigItem {
     Opts *props;
 } ConfigItem;
 
+/* One -drive. */
+typedef struct DriveConfig {
+    char *id;     /* NULL when not given */
+    char *path;
+    char *serial; /* NULL: none */
+    bool is_virtio;    /* if=virtio: a disk of its own; otherwise a -device names it */
+    bool is_read_only, is_snapshot;
+    bool is_used;      /* by a -device */
+} DriveConfig;
+
+/* One virtio function, in the order of the command line; filled by check.c. */
+typedef enum VirtioKind { VIRTIO_KIND_BLK, VIRTIO_KIND_RNG, VIRTIO_KIND_CONSOLE } VirtioKind;
+typedef struct VirtioConfig {
+    VirtioKind kind;
+    unsigned drive;      /* BLK: index into drives */
+    CharConfig *chardev; /* CONSOLE */
+} VirtioConfig;
+
 typedef struct ConfigCpuFeature {
     char *name;
     bool on;
@@ -103,6 +121,9 @@ typedef struct Config {
     char *monitor_chardev;
 
     GPtrArray *devices; /* ConfigItem */
+    GPtrArray *drives;  /* DriveConfig */
+    GPtrArray *virtio;  /* VirtioConfig */
+    bool all_snapshot;  /* -snapshot */
     bool has_debug_exit;
     uint16_t debug_exit_port, debug_exit_size;
     CharConfig *debugcon; /* NULL: no port e9 */
@@ -127,6 +148,11 @@ CharConfig *char_config_copy(const CharConfig *from);
 void char_config_free(CharConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CharConfig, char_config_free)
 void config_item_free(ConfigItem *item);
+void drive_config_free(DriveConfig *drive);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DriveConfig, drive_config_free)
+
+/* drive_config_parse: the value of -drive.  NULL with VMM_ERROR_USAGE. */
+DriveConfig *drive_config_parse(const char *text, GError **error);
 
 /**
  * args_parse: QEMU-style options.

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "vm/board.h"
 #include "vm/boot.h"
+#include "vm/pci-devices.h"
 #include "vm/run.h"
 
 #define TSC_MEASURE_NS 5000000
@@ -22,11 +23,12 @@ struct Vm {
     Clock *clock;
     Ram *ram;
     Boot *boot;
-    Chardev *serial[CONFIG_MAX_SERIAL], *debugcon, *monitor;
+    Chardev *serial[CONFIG_MAX_SERIAL], *debugcon, *monitor, *console;
     Chardev *monitor_shared; /* one of the above: the monitor's when it has none of its own */
     CpuidModel cpuid;
     Run *run;
     Board *board;
+    PciDevices *devices;
     uint64_t tsc_hz;
 
     /* Under the lock. */
@@ -160,6 +162,11 @@ static gboolean chardevs_build(Vm *vm, GError **error)
         if (config->serial_mon[i])
             vm->monitor_shared = vm->serial[i];
     }
+    for (guint i = 0; i < config->virtio->len; i++) {
+        const VirtioConfig *virtio = g_ptr_array_index(config->virtio, i);
+        if (virtio->chardev && !chardev_build(vm, "-device virtconsole", virtio->chardev, &vm->console, error))
+            return FALSE;
+    }
     return chardev_build(vm, "-monitor", config->monitor, &vm->monitor, error) &&
            chardev_build(vm, "-device isa-debugcon", config->debugcon, &vm->debugcon, error);
 }
@@ -219,13 +226,19 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
         wires.serial[i] = vm->serial[i];
     vm->board = board_new(config, &wires, error);
-    return vm->board ? g_steal_pointer(&vm) : NULL;
+    if (!vm->board)
+        return NULL;
+    vm->devices = pci_devices_new(config, &(PciDevicesWires){ .bus = board_pci(vm->board), .ram = vm->ram, .lock = &vm->lock,
+                                                              .console = vm->console },
+                                  error);
+    return vm->devices ? g_steal_pointer(&vm) : NULL;
 }
 
 void vm_free(Vm *vm)
 {
     if (!vm || vm->is_stuck) /* a thread still uses it: only the end of the process frees it */
         return;
+    pci_devices_free(vm->devices); /* first: its threads raise interrupts */
     run_free(vm->run);
     board_free(vm->board);
     clock_free(vm->clock);
@@ -235,6 +248,7 @@ void vm_free(Vm *vm)
         chardev_free(vm->serial[i]);
     chardev_free(vm->debugcon);
     chardev_free(vm->monitor);
+    chardev_free(vm->console);
     if (vm->loop)
         g_main_loop_unref(vm->loop);
     g_free(vm->message);
@@ -253,6 +267,8 @@ static void chardevs_each(Vm *vm, void (*func)(Chardev *chardev))
         func(vm->debugcon);
     if (vm->monitor)
         func(vm->monitor);
+    if (vm->console)
+        func(vm->console);
 }
 
 static gboolean signal_arrived(Vm *vm, int number)

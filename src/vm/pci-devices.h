@@ -1,0 +1,25 @@
+/*
+ * PciDevices: the virtio functions that the configuration asks for, on the board's PCI bus from slot 3 up, in order.
+ */
+#pragma once
+
+#include "config/config.h"
+#include "core/ram.h"
+#include "devices/pci.h"
+#include "vm/chardev.h"
+
+typedef struct PciDevices PciDevices;
+
+typedef struct PciDevicesWires {
+    PciBus *bus;
+    const Ram *ram;
+    GMutex *lock;     /* the machine lock */
+    Chardev *console; /* of the virtconsole, or NULL */
+} PciDevicesWires;
+
+/* pci_devices_new: opens disk images.  NULL with VMM_ERROR_USAGE naming the file. */
+PciDevices *pci_devices_new(const Config *config, const PciDevicesWires *wires, GError **error);
+void pci_devices_free(PciDevices *devices); /* machine lock not held; waits for requests on their way */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(PciDevices, pci_devices_free)
+/* pci_devices_drain: waits until no disk request is being carried out.  Machine lock not held. */
+void pci_devices_drain(PciDevices *devices);
