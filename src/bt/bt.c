@@ -100,6 +100,7 @@ static bool translate_wanted(BtCpu *cpu)
 {
     Bt *bt = cpu->bt;
     BtExit *from = bt->link_from;
+    cache_reclaim(bt);
     if (!cache_has_room(bt)) {
         cache_flush(bt, cpu);
         from = NULL;

@@ -61,6 +61,8 @@ Bt *cache_new(Ram *ram, CodeMap *code_map, GError **error)
         bt->linked_cells[i] = arena_new(CACHE_CELLS * sizeof(uint32_t));
     for (unsigned i = 0; i < ram->nslots; i++)
         bt->page_blocks[i] = arena_new((ram->slot[i].size >> PAGE_SHIFT) * sizeof(BtBlock *));
+    for (unsigned i = 0; i < ram->nslots; i++)
+        bt->page_writes[i] = arena_new(ram->slot[i].size >> PAGE_SHIFT);
     return g_steal_pointer(&bt);
 }
 
@@ -77,9 +79,13 @@ void cache_free(Bt *bt)
     munmap(bt->hash, sizeof *bt->hash << CACHE_HASH_BITS);
     for (unsigned i = 0; i < 2; i++)
         munmap(bt->linked_cells[i], CACHE_CELLS * sizeof(uint32_t));
-    for (unsigned i = 0; i < RAM_MAX_SLOTS; i++)
+    for (unsigned i = 0; i < RAM_MAX_SLOTS; i++) {
+        size_t npages = bt->code_map->ram->slot[i].size >> PAGE_SHIFT;
         if (bt->page_blocks[i])
-            munmap(bt->page_blocks[i], (bt->code_map->ram->slot[i].size >> PAGE_SHIFT) * sizeof(BtBlock *));
+            munmap(bt->page_blocks[i], npages * sizeof(BtBlock *));
+        if (bt->page_writes[i])
+            munmap(bt->page_writes[i], npages);
+    }
     g_free(bt);
 }
 
@@ -199,6 +205,22 @@ static void list_remove_exit(BtBlock *block, BtExit *exit)
     }
 }
 
+void cache_reclaim(Bt *bt)
+{
+    while (bt->nblocks > 0 && !bt->blocks[bt->nblocks - 1].is_valid) {
+        BtBlock *block = &bt->blocks[--bt->nblocks];
+        for (uint32_t i = block->exit_first; i < bt->nexits; i++) {
+            if (bt->exits[i].to)
+                list_remove_exit(bt->exits[i].to, &bt->exits[i]);
+            bt->exits[i].to = NULL;
+        }
+        bt->nexits = block->exit_first;
+        bt->nexecs = block->exec_first;
+        bt->nmap = block->map_first;
+        bt->code_p = bt->rw + block->code_at;
+    }
+}
+
 void cache_reset_cells(Bt *bt, bool global)
 {
     for (unsigned class = global ? 0 : 1; class < 2; class++) {
@@ -271,6 +293,23 @@ bool cache_invalidate(Bt *bt, BtCpu *cpu, Gpa gpa, uint64_t size)
         }
     }
     return found;
+}
+
+#define WRITES_BEFORE_DROP 16u
+#define WRITES_DROPS_END 128u
+
+bool cache_note_write(Bt *bt, BtCpu *cpu, Gpa gpa)
+{
+    const RamSlot *slot = ram_find(bt->code_map->ram, gpa);
+    uint8_t *writes = slot ? bt->page_writes[slot - bt->code_map->ram->slot] : NULL;
+    if (!writes)
+        return false;
+    writes += (gpa - slot->start) >> PAGE_SHIFT;
+    if (*writes >= WRITES_DROPS_END)
+        return false;
+    if (++*writes % WRITES_BEFORE_DROP)
+        return false;
+    return cache_invalidate(bt, cpu, page_of(gpa), PAGE_SIZE);
 }
 
 const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out_block)

@@ -53,6 +53,7 @@ struct BtBlock {
     uint32_t code_at, code_size;
     uint32_t map_first, map_count;
     uint32_t exit_first;   /* index of the first edge */
+    uint32_t exec_first;   /* and of the first BtExec */
     BtBlock *hash_next;
     BtBlock *page_next[2]; /* in the list of each guest page it has bytes on */
     Gpa page[2];
@@ -93,6 +94,7 @@ typedef struct Bt {
     uint32_t nexecs;
     BtBlock **hash;            /* 1 << CACHE_HASH_BITS */
     BtBlock **page_blocks[RAM_MAX_SLOTS]; /* by slot and page */
+    uint8_t *page_writes[RAM_MAX_SLOTS];  /* likewise: stores that hit no block, saturating; see cache_note_write() */
     CodeMap *code_map;
     /* Cells in use, for reset: indexes of exits, by class 0 = kernel, 1 = user. */
     uint32_t *linked_cells[2];
@@ -125,6 +127,10 @@ bool cache_has_room(const Bt *bt);
 /* cache_flush: drops everything; the caller also flushes jump caches and TLB (cpu's). */
 void cache_flush(Bt *bt, BtCpu *cpu);
 
+/* cache_reclaim: gives back the space of the last blocks when they have been dropped, so that code rewritten over and over does not
+ * eat the cache.  Only while no translated code is running. */
+void cache_reclaim(Bt *bt);
+
 /* cache_find: the valid block for this key, or NULL.  No libc, general registers only. */
 BtBlock *cache_find(Bt *bt, Gpa gpa, uint64_t rip, uint64_t cs_base, uint32_t mode);
 void cache_insert(Bt *bt, BtBlock *block);
@@ -135,6 +141,10 @@ void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block);
 void cache_reset_cells(Bt *bt, bool global);
 /* cache_invalidate: drops the blocks with bytes in [@gpa, @gpa + @size).  True when there was one. */
 bool cache_invalidate(Bt *bt, BtCpu *cpu, Gpa gpa, uint64_t size);
+
+/* cache_note_write: a store hit the page of @gpa, which has blocks, but none of them.  After some of these the page's blocks are dropped, as
+ * code that has become data; a page that keeps mixing both keeps its blocks from then on.  True when blocks were dropped. */
+bool cache_note_write(Bt *bt, BtCpu *cpu, Gpa gpa);
 
 /* cache_map_find: the entry for an executable address inside a block; NULL when it is in none. */
 const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out_block);

@@ -381,8 +381,9 @@ uint32_t bt_commit(BtCpu *cpu, const uint8_t *pc, uint64_t host_flags)
         return 0;
     const BtBlock *block;
     const BtMap *m = locate(cpu, pc, &block);
-    if (!m)
-        return 0;
+    cpu->store_hit_code = false;
+    if (!m || block->is_valid)
+        return 0; /* it hit other blocks: this one can go on */
     if (m->next_in_scratch) {
         cpu->rip = cpu->scratch[1];
     } else if (m->next_is_edge) {
@@ -407,6 +408,6 @@ void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc)
 void bt_code_written(BtCpu *cpu, Gpa gpa, unsigned size)
 {
     cpu->bt->stat_code_writes++;
-    if (cache_invalidate(cpu->bt, cpu, gpa, size))
+    if (cache_invalidate(cpu->bt, cpu, gpa, size) || cache_note_write(cpu->bt, cpu, gpa))
         cpu->store_hit_code = true;
 }

@@ -296,6 +296,8 @@ static void env_narrow(uint8_t *env, unsigned size)
         host_store(env, 2, control);
         host_store(env + 2, 2, status);
         host_store(env + 4, 2, tag);
+    } else {
+        host_store(env + 26, 2, 0xffff); /* reserved: reads as ones (SDM 1 figure 8-9) */
     }
 }
 

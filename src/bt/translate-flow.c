@@ -26,7 +26,6 @@ void tr_edges_finish(Tr *t)
 {
     Emit *e = &t->e;
     Bt *bt = t->bt;
-    t->block->exit_first = bt->nexits;
     for (unsigned i = 0; i < t->nedges; i++) {
         uint64_t target = t->edge[i].target;
         BtExit *exit = &bt->exits[bt->nexits];

@@ -232,6 +232,8 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     tr_flags_analyse(t);
     block->code_at = (uint32_t)(bt->code_p - bt->rw);
     block->map_first = bt->nmap;
+    block->exit_first = bt->nexits;
+    block->exec_first = bt->nexecs;
     tr_map(t, &insns[0], true);
     block_entries(t, !single);
 
