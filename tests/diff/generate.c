@@ -123,14 +123,13 @@ const char *generate_skip_reason(const InsnRow *row, unsigned code_size)
                                          "verr", "verw", "rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "iret", "retf", "call far",
                                          "jmp far", "rdpkru", "wrpkru", "invpcid", "sysexit", "sysret", "monitor", "mwait", NULL};
     static const char *const loads_segment[] = {"lss", "lfs", "lgs", "les", "lds", NULL};
-    static const char *const saves_pointers[] = {"xsave", "xsavec", "xsaveopt", "xsaves", "xrstor", "xrstors", "fnsave", "fnstenv", "frstor",
-                                                 "fldenv", "fxsave", "fxrstor", NULL};
+    static const char *const saves_pointers[] = {"xsave", "xsavec", "xsaveopt", "xsaves", "xrstor", "xrstors", "fnsave", "fnstenv", "fxsave", NULL};
     if (row->attr & (code_size == 8 ? A_I64 : A_O64))
         return "not in code of this size";
     if (row->operand[0] >> 8 == M_C || row->operand[0] >> 8 == M_D || row->operand[1] >> 8 == M_C || row->operand[1] >> 8 == M_D)
         return "#UD or #GP first: vendors differ";
     if (code_size == 4 && (row->attr & (A_D64 | A_I64) || (row->attr & A_F64 && !has(row, M_J)) || has(row, M_S) || name_is(row->name,
-        (const char *const[]){"call", "ret", "leave", "enter", "pushf", "popf", "push", "pop", "iret", NULL})))
+        (const char *const[]){"call", "ret", "leave", "enter", "pushf", "popf", "push", "pop", "iret", "fxrstor", NULL})))
         return "no 64-bit equivalent";
     if (name_is(row->name, unstable))
         return "answer depends on time or host";
