@@ -25,6 +25,7 @@ static bool is_ignored_msr(uint32_t msr)
     case X86_MSR_MTRRCAP:
     case X86_MSR_MCG_CAP:
     case X86_MSR_MCG_STATUS:
+    case 0xc0010000 ... 0xc0010007: /* four performance counters: never count */
     case 0xc0010010: /* SYSCFG */
     case MSR_HWCR:
     case 0xc001001f: /* NB_CFG */

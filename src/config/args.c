@@ -134,6 +134,7 @@ static gboolean arg_smp(Config *config, const char *value, GError **error)
     g_autoptr(Opts) opts = opts_parse("-smp", value, "cpus", error);
     if (!opts)
         return FALSE;
+    bool is_given = opts_take(opts, "cpus") != NULL;
     uint64_t cpus = 0, maxcpus = 0, sockets = 1, dies = 1, cores = 1, threads = 1;
     if (!opts_take_uint(opts, "cpus", 100000, &cpus, error) || !opts_take_uint(opts, "maxcpus", 100000, &maxcpus, error) ||
         !opts_take_uint(opts, "sockets", 1024, &sockets, error) || !opts_take_uint(opts, "dies", 1024, &dies, error) ||
@@ -141,7 +142,7 @@ static gboolean arg_smp(Config *config, const char *value, GError **error)
         !opts_done(opts, "cpus maxcpus sockets dies cores threads", error))
         return FALSE;
     uint64_t product = sockets * dies * cores * threads;
-    if (!cpus)
+    if (!cpus && !is_given)
         cpus = maxcpus ? maxcpus : product;
     if (!cpus)
         return usage(error, "-smp %s: at least one CPU is needed", value);
@@ -157,6 +158,18 @@ static void cpu_feature_add(Config *config, const char *name, bool on)
     feature->name = g_strdup(name);
     feature->on = on;
     g_ptr_array_add(config->cpu_features, feature);
+}
+
+/* Switches of -cpu that are no CPUID bits and change nothing here. */
+static bool is_cpu_switch(const char *name)
+{
+    static const char *const names[] = { "host-phys-bits", "migratable", "enforce", "check", "kvm", "l3-cache", "lmce", "pmu",
+                                         "legacy-cache", "host-cache-info", "full-cpuid-auto-level", "fill-mtrr-mask" };
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+        if (!strcmp(name, names[i]))
+            return true;
+    return g_str_has_prefix(name, "hv-") || g_str_has_prefix(name, "hv_") || g_str_has_prefix(name, "kvm-") ||
+           g_str_has_prefix(name, "kvm_");
 }
 
 static gboolean arg_cpu(Config *config, const char *value, GError **error)
@@ -181,6 +194,12 @@ static gboolean arg_cpu(Config *config, const char *value, GError **error)
         }
         char *equals = strchr(*word, '=');
         bool on = true;
+        if (g_str_has_prefix(*word, "vendor=")) {
+            if (strlen(*word + 7) != 12)
+                return usage(error, "-cpu %s: vendor must be 12 characters, for example AuthenticAMD", value);
+            replace(&config->cpu_vendor, *word + 7);
+            continue;
+        }
         if (equals) {
             *equals = 0;
             if (!parse_bool(equals + 1, &on)) {
@@ -190,7 +209,10 @@ static gboolean arg_cpu(Config *config, const char *value, GError **error)
         }
         if (!(*word)[0])
             return usage(error, "-cpu %s: empty feature", value);
-        cpu_feature_add(config, *word, on);
+        if (is_cpu_switch(*word))
+            g_ptr_array_add(config->ignored, g_strdup_printf("-cpu %s", *word));
+        else
+            cpu_feature_add(config, *word, on);
     }
     return TRUE;
 }
@@ -333,7 +355,7 @@ static gboolean item_add(Config *config, const char *option, const char *value, 
         return FALSE;
     item->driver = g_strdup(opts_take(item->props, "driver"));
     item->id = g_strdup(opts_take(item->props, "id"));
-    return item->driver ? TRUE : usage(error, "%s %s: the driver's name is missing", option, value);
+    return item->driver && item->driver[0] ? TRUE : usage(error, "%s %s: the driver's name is missing", option, value);
 }
 
 static gboolean arg_device(Config *config, const char *value, GError **error)

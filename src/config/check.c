@@ -109,6 +109,20 @@ static gboolean device_serial(Config *config, ConfigItem *item, GError **error)
     return opts_done(item->props, "chardev index", error);
 }
 
+static gboolean device_pc_testdev(Config *config, ConfigItem *item, GError **error)
+{
+    config->has_pc_testdev = true;
+    return opts_done(item->props, NULL, error);
+}
+
+static gboolean device_pci_testdev(Config *config, ConfigItem *item, GError **error)
+{
+    if (config->has_pci_testdev)
+        return usage(error, "-device pci-testdev: only one is possible");
+    config->has_pci_testdev = true;
+    return opts_done(item->props, NULL, error);
+}
+
 /* Properties of PCI devices that change nothing here. */
 static void take_harmless(ConfigItem *item)
 {
@@ -187,6 +201,8 @@ static const struct {
 } devices[] = {
     { "isa-debug-exit", "ISA", "ends with status (value << 1) | 1; iobase=, iosize=", device_debug_exit },
     { "isa-debugcon", "ISA", "bytes written to a port go to a back end; iobase=, chardev=", device_debugcon },
+    { "pc-testdev", "ISA", "ports, interrupt lines and memory that test suites write to", device_pc_testdev },
+    { "pci-testdev", "PCI", "counts writes to its BARs, for test suites", device_pci_testdev },
     { "isa-serial", "ISA", "serial port; chardev=, index=", device_serial },
     { "virtio-blk-pci", "PCI", "disk; drive=, serial=", device_virtio_blk },
     { "virtio-blk", "PCI", "same as virtio-blk-pci", device_virtio_blk },

@@ -93,6 +93,7 @@ void config_free(Config *config)
     g_array_free(config->accels, TRUE);
     g_free(config->cpu_name);
     g_ptr_array_free(config->cpu_features, TRUE);
+    g_free(config->cpu_vendor);
     g_free(config->kernel);
     g_free(config->initrd);
     g_free(config->append);

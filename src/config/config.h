@@ -102,6 +102,7 @@ typedef struct Config {
     uint64_t ram_bytes;
     unsigned ncpus;
     char *cpu_name;       /* "max", … */
+    char *cpu_vendor;     /* 12 characters, or NULL: the model's own */
     GPtrArray *cpu_features; /* ConfigCpuFeature */
     bool has_acpi, has_hpet, has_pit, has_i8042;
 
@@ -124,7 +125,7 @@ typedef struct Config {
     GPtrArray *drives;  /* DriveConfig */
     GPtrArray *virtio;  /* VirtioConfig */
     bool all_snapshot;  /* -snapshot */
-    bool has_debug_exit;
+    bool has_debug_exit, has_pc_testdev, has_pci_testdev;
     uint16_t debug_exit_port, debug_exit_size;
     CharConfig *debugcon; /* NULL: no port e9 */
     char *debugcon_chardev;

@@ -198,6 +198,16 @@ gboolean cpuid_model_set(CpuidModel *model, const char *name, bool on, GError **
     return TRUE;
 }
 
+void cpuid_model_set_vendor(CpuidModel *model, const char *vendor)
+{
+    static const uint32_t leaves[] = { 0, 0x80000000 };
+    for (size_t i = 0; i < G_N_ELEMENTS(leaves); i++) {
+        memcpy(leaf_reg(model, leaves[i], 0, EBX), vendor, 4);
+        memcpy(leaf_reg(model, leaves[i], 0, EDX), vendor + 4, 4);
+        memcpy(leaf_reg(model, leaves[i], 0, ECX), vendor + 8, 4);
+    }
+}
+
 bool cpuid_model_has(const CpuidModel *model, const char *name)
 {
     int i = feature_find(name);

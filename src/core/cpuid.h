@@ -17,5 +17,8 @@ void cpuid_model_init(CpuidModel *out_model);
  */
 gboolean cpuid_model_set(CpuidModel *model, const char *name, bool on, GError **error);
 
+/* cpuid_model_set_vendor: @vendor has 12 characters. */
+void cpuid_model_set_vendor(CpuidModel *model, const char *vendor);
+
 /* cpuid_model_has: for the few that decide something outside the engine, such as "lm". */
 bool cpuid_model_has(const CpuidModel *model, const char *name);

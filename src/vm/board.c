@@ -16,11 +16,14 @@
 #include "devices/isa-debug-exit.h"
 #include "devices/mc146818.h"
 #include "devices/ns16550.h"
+#include "devices/pc-testdev.h"
+#include "devices/pci-testdev.h"
 #include "devices/post80.h"
 #include "vm/acpi.h"
 #include "vm/boot.h"
 
 #define NISA_IRQS 16
+#define PCI_TESTDEV_SLOT 31u
 #define SEABIOS_PM_BASE 0xb000u /* where it moves the PIIX4's PM block and what its ACPI tables say */
 
 typedef struct SerialPort {
@@ -49,13 +52,15 @@ struct Board {
     Post80 post;
     Debugcon *debugcon;
     IsaDebugExit *debug_exit;
+    PcTestdev *testdev;
+    PciTestdev *pci_testdev;
     SerialPort serial[CONFIG_MAX_SERIAL];
 };
 
 /* --- interrupts --- */
 
 /* Several chips may share an ISA IRQ: each is a source with a bit of its own.  number = IRQ | source << 8. */
-enum { SOURCE_ISA, SOURCE_PCI, SOURCE_HPET, SOURCE_SERIAL0, SOURCE_SERIAL_LAST = SOURCE_SERIAL0 + CONFIG_MAX_SERIAL - 1 };
+enum { SOURCE_ISA, SOURCE_PCI, SOURCE_HPET, SOURCE_TEST, SOURCE_SERIAL0, SOURCE_SERIAL_LAST = SOURCE_SERIAL0 + CONFIG_MAX_SERIAL - 1 };
 
 static void isa_irq_set(void *opaque, unsigned number, bool level)
 {
@@ -80,6 +85,15 @@ static void hpet_gsi_set(void *opaque, unsigned number, bool level)
 {
     Board *board = opaque;
     if (number < IOAPIC_NPINS)
+        ioapic_set_irq(board->ioapic, number, level);
+}
+
+static void test_line_set(void *opaque, unsigned number, bool level)
+{
+    Board *board = opaque;
+    if (number < NISA_IRQS)
+        isa_irq_set(board, number | SOURCE_TEST << 8, level);
+    else
         ioapic_set_irq(board->ioapic, number, level);
 }
 
@@ -226,6 +240,8 @@ static void chips_build(Board *board, const Config *config)
         board->debugcon = debugcon_new(&(DebugconWires){ .write = debugcon_write, .opaque = board, .readback = 0xe9 });
     if (config->has_debug_exit)
         board->debug_exit = isa_debug_exit_new(&(IsaDebugExitWires){ .exit = board_ask_debug_exit, .opaque = board });
+    if (config->has_pc_testdev)
+        board->testdev = pc_testdev_new((IrqLine){ .set = test_line_set, .opaque = board });
     static const unsigned serial_irqs[CONFIG_MAX_SERIAL] = { 4, 3, 4, 3 };
     for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++) {
         SerialPort *serial = &board->serial[i];
@@ -286,6 +302,9 @@ static gboolean map_build(Board *board, const Config *config, GError **error)
         { board->ports, ACPI_PM_GPE_BASE, ACPI_PM_GPE_SIZE, &acpi_pm_gpe_ops, board->pm },
         { board->ports, ACPI_PM_SMI_PORT, 2, &acpi_pm_smi_ops, board->pm },
         { board->ports, 0xcf8, 8, &pci_bus_ops, board->pci },
+        { board->ports, PC_TESTDEV_PORTS, PC_TESTDEV_NPORTS, &pc_testdev_port_ops, board->testdev },
+        { board->ports, PC_TESTDEV_LINES, PC_TESTDEV_NLINES, &pc_testdev_line_ops, board->testdev },
+        { board->memory, PC_TESTDEV_MMIO, PC_TESTDEV_MMIO_SIZE, &pc_testdev_mmio_ops, board->testdev },
         { board->memory, IOAPIC_BASE, IOAPIC_SIZE, &ioapic_ops, board->ioapic },
         { board->memory, HPET_BASE, HPET_SIZE, &hpet_ops, board->hpet },
         { board->lapic_page, 0, LAPIC_SIZE, &lapic_ops, board->lapic },
@@ -311,10 +330,13 @@ Board *board_new(const Config *config, const BoardWires *wires, GError **error)
     board->memory = bus_new("mmio", UINT64_MAX);
     board->lapic_page = bus_new("lapic", LAPIC_SIZE - 1);
     chips_build(board, config);
-    if (wires->is_firmware_boot && !firmware_config_build(board, config, error))
+    if (!firmware_config_build(board, config, error) || !map_build(board, config, error))
         return NULL;
-    if (!map_build(board, config, error))
-        return NULL;
+    if (config->has_pci_testdev) {
+        board->pci_testdev = pci_testdev_new(board->pci, PCI_DEVFN(PCI_TESTDEV_SLOT, 0), error);
+        if (!board->pci_testdev)
+            return NULL;
+    }
     return g_steal_pointer(&board);
 }
 
@@ -325,6 +347,8 @@ void board_free(Board *board)
     for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
         ns16550_free(board->serial[i].uart);
     isa_debug_exit_free(board->debug_exit);
+    pc_testdev_free(board->testdev);
+    pci_testdev_free(board->pci_testdev);
     debugcon_free(board->debugcon);
     fw_cfg_free(board->fw);
     pci_bus_free(board->pci);

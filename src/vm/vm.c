@@ -175,6 +175,8 @@ static gboolean cpuid_build(Vm *vm, GError **error)
 {
     const Config *config = vm->config;
     cpuid_model_init(&vm->cpuid);
+    if (config->cpu_vendor)
+        cpuid_model_set_vendor(&vm->cpuid, config->cpu_vendor);
     for (guint i = 0; i < config->cpu_features->len; i++) {
         const ConfigCpuFeature *feature = g_ptr_array_index(config->cpu_features, i);
         if (!cpuid_model_set(&vm->cpuid, feature->name, feature->on, error))
