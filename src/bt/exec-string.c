@@ -273,6 +273,8 @@ static unsigned port_number(const BtCpu *cpu, const Insn *insn)
 void ex_in(BtCpu *cpu, const Insn *insn)
 {
     unsigned port = port_number(cpu, insn), size = port_size(insn);
+    if (size == 4 && vmware_port_in(cpu, port))
+        return;
     check_port(cpu, port, size);
     bt_set_reg(cpu, X86_RAX, size, bt_host_call(cpu, host_port_read, port, size, 0));
 }

@@ -138,8 +138,8 @@ void cpuid_model_init(CpuidModel *out_model)
     leaf_add(model, 0xd, 0);
     leaf_add(model, 0xd, 1);
     leaf_add(model, 0xd, 2);
-    leaf_add_text(model, 0x40000000, "\1\0\0\x40SegueSegueVM");
-    leaf_add(model, 0x40000001, -1);
+    leaf_add_text(model, 0x40000000, "\x10\0\0\x40VMwareVMware"); /* what goes with it: bt/exec-vmware.c */
+    leaf_add(model, 0x40000010, -1);
     *leaf_add(model, 0x80000000, -1) =
         (CpuidLeaf){ .leaf = 0x80000000, .eax = 0x80000021, .ebx = 0x68747541, .edx = 0x69746e65, .ecx = 0x444d4163 };
     leaf_add(model, 0x80000001, -1)->eax = 0x00300f10;
@@ -215,4 +215,10 @@ bool cpuid_model_has(const CpuidModel *model, const char *name)
         return false;
     const uint32_t *reg = leaf_reg((CpuidModel *)model, features[i].leaf, features[i].subleaf, features[i].reg);
     return reg && *reg >> features[i].bit & 1;
+}
+
+void cpuid_model_set_clocks(CpuidModel *model, uint64_t tsc_hz, uint64_t apic_timer_hz)
+{
+    *leaf_reg(model, 0x40000010, 0, EAX) = (uint32_t)(tsc_hz / 1000);
+    *leaf_reg(model, 0x40000010, 0, EBX) = (uint32_t)(apic_timer_hz / 1000);
 }

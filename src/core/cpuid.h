@@ -20,5 +20,8 @@ gboolean cpuid_model_set(CpuidModel *model, const char *name, bool on, GError **
 /* cpuid_model_set_vendor: @vendor has 12 characters. */
 void cpuid_model_set_vendor(CpuidModel *model, const char *vendor);
 
+/* cpuid_model_set_clocks: leaf 0x40000010, in kHz.  Guests that know it, or the port that goes with it, calibrate nothing. */
+void cpuid_model_set_clocks(CpuidModel *model, uint64_t tsc_hz, uint64_t apic_timer_hz);
+
 /* cpuid_model_has: for the few that decide something outside the engine, such as "lm". */
 bool cpuid_model_has(const CpuidModel *model, const char *name);
