@@ -101,6 +101,10 @@ struct BtCpu {
     const CpuHost *host;
     void *host_opaque;
     const CpuidModel *cpuid;
+    /* What exec functions ask CPUID often, looked up once for the model (bt_has()). */
+    const CpuidModel *features_of;
+    uint32_t features;
+    uint64_t cr4_allowed;
     Ram *ram;
     unsigned index;
     struct Bt *bt; /* the translator's own: code cache, blocks, statistics */

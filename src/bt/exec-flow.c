@@ -306,14 +306,14 @@ void ex_std(BtCpu *cpu, const Insn *insn) { cpu->eflags |= X86_FLAG_DF; }
 
 void ex_clac(BtCpu *cpu, const Insn *insn)
 {
-    if (cpu->cpl != 0 || !bt_cpuid_has(cpu, 7, 1, 20))
+    if (cpu->cpl != 0 || !bt_has(cpu, FEATURE_SMAP))
         bt_raise(cpu, X86_EXC_UD);
     bt_set_flags(cpu, bt_flags(cpu) & ~X86_FLAG_AC);
 }
 
 void ex_stac(BtCpu *cpu, const Insn *insn)
 {
-    if (cpu->cpl != 0 || !bt_cpuid_has(cpu, 7, 1, 20))
+    if (cpu->cpl != 0 || !bt_has(cpu, FEATURE_SMAP))
         bt_raise(cpu, X86_EXC_UD);
     bt_set_flags(cpu, bt_flags(cpu) | X86_FLAG_AC);
 }

@@ -169,7 +169,7 @@ void ex_rdtsc(BtCpu *cpu, const Insn *insn)
 
 void ex_rdtscp(BtCpu *cpu, const Insn *insn)
 {
-    if (!bt_cpuid_has(cpu, 0x80000001, 3, 27))
+    if (!bt_has(cpu, FEATURE_RDTSCP))
         bt_raise(cpu, X86_EXC_UD);
     ex_rdtsc(cpu, insn);
     cpu->gpr[X86_RCX] = (uint32_t)cpu->tsc_aux;
@@ -177,7 +177,7 @@ void ex_rdtscp(BtCpu *cpu, const Insn *insn)
 
 void ex_rdpid(BtCpu *cpu, const Insn *insn)
 {
-    if (!bt_cpuid_has(cpu, 7, 2, 22))
+    if (!bt_has(cpu, FEATURE_RDPID))
         bt_raise(cpu, X86_EXC_UD);
     bt_set_reg(cpu, insn->rm, insn->code_size == 8 ? 8 : 4, (uint32_t)cpu->tsc_aux);
 }

@@ -80,14 +80,23 @@ static const struct {
     {X86_CR4_SMEP, 7, 1, 7},              {X86_CR4_SMAP, 7, 1, 20},     {X86_CR4_UMIP, 7, 2, 2},
 };
 
+void bt_update_features(BtCpu *cpu)
+{
+    cpu->features_of = cpu->cpuid;
+    cpu->features = FEATURE_KNOWN | (bt_cpuid_has(cpu, 0x80000001, 3, 27) ? FEATURE_RDTSCP : 0) |
+                    (bt_cpuid_has(cpu, 7, 2, 22) ? FEATURE_RDPID : 0) | (bt_cpuid_has(cpu, 7, 1, 20) ? FEATURE_SMAP : 0) |
+                    (bt_cpuid_has(cpu, 7, 1, 10) ? FEATURE_INVPCID : 0);
+    cpu->cr4_allowed = X86_CR4_PCE;
+    for (unsigned i = 0; i < sizeof cr4_feature / sizeof cr4_feature[0]; i++)
+        if (bt_cpuid_has(cpu, cr4_feature[i].leaf, cr4_feature[i].reg, cr4_feature[i].shift))
+            cpu->cr4_allowed |= cr4_feature[i].bit;
+}
+
 void bt_write_cr4(BtCpu *cpu, uint64_t value)
 {
     uint64_t old = cpu->mmu.cr4, cr0 = cpu->mmu.cr0, efer = cpu->mmu.efer;
-    uint64_t unknown = value & ~(uint64_t)X86_CR4_PCE;
-    for (unsigned i = 0; i < sizeof cr4_feature / sizeof cr4_feature[0]; i++)
-        if (unknown & cr4_feature[i].bit && bt_cpuid_has(cpu, cr4_feature[i].leaf, cr4_feature[i].reg, cr4_feature[i].shift))
-            unknown &= ~(uint64_t)cr4_feature[i].bit;
-    if (unknown || (efer & X86_EFER_LMA && !(value & X86_CR4_PAE)))
+    bt_has(cpu, FEATURE_KNOWN);
+    if (value & ~cpu->cr4_allowed || (efer & X86_EFER_LMA && !(value & X86_CR4_PAE)))
         bt_raise_code(cpu, X86_EXC_GP, 0);
     if (value & X86_CR4_PCIDE && !(old & X86_CR4_PCIDE) && (!(efer & X86_EFER_LMA) || cpu->mmu.cr3 & 0xfff))
         bt_raise_code(cpu, X86_EXC_GP, 0);
@@ -202,7 +211,7 @@ void ex_invlpg(BtCpu *cpu, const Insn *insn)
 void ex_invpcid(BtCpu *cpu, const Insn *insn)
 {
     uint64_t type = bt_get_reg(cpu, insn->reg, insn->code_size == 8 ? 8 : 4);
-    if (!bt_cpuid_has(cpu, 7, 1, 10))
+    if (!bt_has(cpu, FEATURE_INVPCID))
         bt_raise(cpu, X86_EXC_UD);
     Gva gva = bt_operand(cpu, insn, 16, MMU_READ);
     uint64_t low = bt_load(cpu, gva, 8), address = bt_load(cpu, gva + 8, 8);

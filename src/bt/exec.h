@@ -140,6 +140,21 @@ bool vmware_port_in(BtCpu *cpu, unsigned port);
 /* bt_cpuid_has: is the bit set in the CPU model?  @reg: 0 EAX, 1 EBX, 2 ECX, 3 EDX. */
 bool bt_cpuid_has(const BtCpu *cpu, uint32_t leaf, unsigned reg, unsigned bit);
 
+/* The same for what is asked often; BtCpu.features. */
+#define FEATURE_KNOWN   1u
+#define FEATURE_RDTSCP  2u
+#define FEATURE_RDPID   4u
+#define FEATURE_SMAP    8u
+#define FEATURE_INVPCID 16u
+void bt_update_features(BtCpu *cpu);
+
+static inline bool bt_has(BtCpu *cpu, uint32_t feature)
+{
+    if (__builtin_expect(cpu->features_of != cpu->cpuid || !cpu->features, 0))
+        bt_update_features(cpu);
+    return cpu->features & feature;
+}
+
 static inline uint64_t bt_guest_tsc(const BtCpu *cpu)
 {
     uint32_t low, high;
