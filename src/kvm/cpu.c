@@ -177,6 +177,14 @@ static bool set(KvmCpu *cpu, unsigned long request, const char *name, void *argu
 }
 #define SET(cpu, request, argument) set(cpu, request, #request, argument)
 
+/* KVM on AMD cuts SYSENTER_ESP and _EIP of an AMD guest to 32 bits (SYSENTER does not exist in its long mode).  The half that the guest
+ * has not written since is still what was loaded. */
+static uint64_t msr_merge(uint32_t index, uint64_t before, uint64_t now)
+{
+    bool is_cut = (index == X86_MSR_SYSENTER_ESP || index == X86_MSR_SYSENTER_EIP) && now >> 32 == 0;
+    return is_cut && (uint32_t)before == now ? before : now;
+}
+
 /* MSRs that KVM does not have keep their value in cpu->state. @request: KVM_SET_MSRS or KVM_GET_MSRS. */
 static void msrs_transfer(KvmCpu *cpu, unsigned long request)
 {
@@ -194,8 +202,10 @@ static void msrs_transfer(KvmCpu *cpu, unsigned long request)
         for (unsigned i = first; i < n; i++)
             msrs.entry[i - first] = cpu->state.msr[position[i]];
         int done = ioctl(cpu->vcpu, request, &msrs);
-        for (int i = 0; i < done; i++)
-            cpu->state.msr[position[first + (unsigned)i]].data = msrs.entry[i].data;
+        for (int i = 0; i < done; i++) {
+            struct kvm_msr_entry *entry = &cpu->state.msr[position[first + (unsigned)i]];
+            entry->data = msr_merge(entry->index, entry->data, msrs.entry[i].data);
+        }
         first += (unsigned)MAX(done, 0);
         if (first < n) { /* KVM stopped at this one */
             log_text(LOG_KVM, "kvm: MSR %#x: value %#llx refused", cpu->state.msr[position[first]].index,
