@@ -170,7 +170,7 @@ static void exit_point_at(Bt *bt, BtExit *exit, uint32_t at)
 
 void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
 {
-    if (exit->mode & MODE_TF || exit->to || !exit->from->is_valid || !block->is_valid || block->crosses_page || exit->mode != block->mode ||
+    if (exit->mode & (MODE_TF | MODE_DEBUG) || exit->to || !exit->from->is_valid || !block->is_valid || block->crosses_page || exit->mode != block->mode ||
         exit->target_rip != block->rip || exit->from->cs_base != block->cs_base)
         return;
     if (!exit->uses_cell && page_of(exit->from->gpa) != page_of(block->gpa))

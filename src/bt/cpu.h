@@ -31,6 +31,7 @@
 #define MODE_V86      0x1000u
 #define MODE_ALIGN    0x2000u /* CPL 3, CR0.AM and EFLAGS.AC: #AC checks */
 #define MODE_NO_AVX512 0x4000u /* XCR0[7:5] != 7 */
+#define MODE_DEBUG    0x8000u /* DR7 enables breakpoints: one instruction a block, accesses take the slow path */
 
 #define JUMP_CACHE_BITS 10
 #define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
@@ -125,6 +126,8 @@ struct BtCpu {
 
     bool kicked;   /* run() is to return; atomic, written from outside */
     uint8_t step;  /* a block with MODE_TF has begun: #DB when it is through */
+    uint8_t debug_hits; /* breakpoints that matched in the instruction: bits as in DR6; #DB when it is through */
+    bool debug_shadow;  /* the instruction loaded SS: debug traps wait until the next is through, single steps are lost */
 
     uint64_t host_rsp;      /* of the frame that entered translated code */
     uint64_t scratch[4];    /* translated code's own */

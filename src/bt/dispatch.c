@@ -90,7 +90,7 @@ static BtBlock *find_block(BtCpu *cpu, uint32_t mode, bool *out_missing)
 static void use_jump_cache_mode(BtCpu *cpu, uint32_t mode)
 {
     unsigned class = mode & MODE_USER ? 1 : 0;
-    if (mode & (MODE_AC | MODE_ONE | MODE_TF) || cpu->jump_cache_mode[class] == mode)
+    if (mode & (MODE_AC | MODE_ONE | MODE_TF | MODE_DEBUG) || cpu->jump_cache_mode[class] == mode)
         return;
     for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
         cpu->jump_cache[class][i].rip = jump_cache_empty(i);
@@ -137,15 +137,16 @@ void *bt_dispatch(BtCpu *cpu)
         if (cpu->shutdown)
             return NULL;
         if (cpu->exception_pending) {
-            cpu->step = 0;
+            cpu->step = cpu->debug_hits = 0;
             bt->link_from = NULL;
             bt_deliver_pending(cpu);
             continue;
         }
-        if (cpu->step) {
+        if ((cpu->step || cpu->debug_hits) && !cpu->debug_shadow) {
+            bool is_step = cpu->step;
             cpu->step = 0;
             bt->link_from = NULL;
-            bt_debug_step(cpu);
+            bt_debug_trap(cpu, is_step);
         }
         if (has_event(cpu)) {
             bt->link_from = NULL;
@@ -157,6 +158,8 @@ void *bt_dispatch(BtCpu *cpu)
             return NULL;
         if (cpu->mode_dirty)
             refresh_mode(cpu);
+        if (cpu->mode & MODE_DEBUG)
+            bt_debug_fetch(cpu);
         uint32_t mode = cpu->mode | (cpu->interrupt_shadow ? MODE_ONE : 0);
         bool missing = false;
         BtBlock *block = find_block(cpu, mode, &missing);
@@ -168,6 +171,12 @@ void *bt_dispatch(BtCpu *cpu)
             return NULL;
         }
         cpu->interrupt_shadow = false;
+        if (cpu->debug_shadow) {
+            cpu->debug_shadow = false;
+            cpu->step = 0;
+        }
+        if (cpu->mode & MODE_DEBUG)
+            cpu->eflags &= ~X86_FLAG_RF; /* it was for this instruction */
         use_jump_cache_mode(cpu, mode);
         if (bt->link_from) {
             cache_link(bt, cpu, bt->link_from, block);
@@ -333,6 +342,8 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
         locate(cpu, pc, NULL);
         bt_raise_code(cpu, X86_EXC_AC, 0);
     }
+    if (cpu->mode & MODE_DEBUG)
+        bt_debug_access(cpu, gva, size, access == MMU_WRITE);
     Piece pieces[2];
     bool fault;
     unsigned n = pieces_of(cpu, gva, size, access, pieces, &fault);

@@ -39,16 +39,11 @@ void bt_raise_pf(BtCpu *cpu, Gva gva, uint32_t code)
     raise_exception(cpu, X86_EXC_PF, true, code);
 }
 
-void bt_debug_step(BtCpu *cpu)
-{
-    cpu->dr[6] |= 1u << 14;
-    bt_raise(cpu, X86_EXC_DB);
-}
-
 static void finish(BtCpu *cpu, uint64_t rip)
 {
     cpu->rip = cpu->next_rip = rip;
     cpu->delivering = false;
+    cpu->step = 0; /* TF is off: a single step of the interrupted instruction is forgotten */
 }
 
 /* RFLAGS as the frame shows them: RF set for faults (SDM 3B 17.3.1.1). */

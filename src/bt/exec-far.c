@@ -20,6 +20,13 @@ static void load_flags(BtCpu *cpu, uint32_t value, uint32_t mask)
     bt_set_flags(cpu, (value & mask) | (bt_flags(cpu) & ~mask & ~X86_FLAG_RF));
 }
 
+/* IRET takes RF from the image; it matters, and is kept, only while there are breakpoints. */
+static void load_resume_flag(BtCpu *cpu, uint32_t image)
+{
+    if (image & X86_FLAG_RF && bt_debug_wanted(cpu))
+        cpu->eflags |= X86_FLAG_RF;
+}
+
 /* A code descriptor found: usable with @rpl as the privilege after a transfer that cannot change it. */
 static void check_code_same_level(BtCpu *cpu, unsigned selector, const Descriptor *d)
 {
@@ -351,6 +358,7 @@ static void iret_to_v86(BtCpu *cpu, StackFrame *frame, uint64_t offset, unsigned
     for (unsigned i = 0; i < 4; i++)
         selector[i] = (uint16_t)stack_frame_pop(frame, 4);
     bt_set_flags(cpu, flags & ~X86_FLAG_RF);
+    load_resume_flag(cpu, flags);
     cpu->cpl = 3;
     segment_load_real(cpu, X86_CS, cs);
     segment_load_real(cpu, X86_SS, ss);
@@ -394,6 +402,8 @@ static void iret_protected(BtCpu *cpu, unsigned size)
             segment_drop_inaccessible(cpu);
     }
     load_flags(cpu, flags, mask);
+    if (size > 2)
+        load_resume_flag(cpu, flags);
     cpu->next_rip = bt_code64(cpu) ? offset : (uint32_t)offset;
 }
 

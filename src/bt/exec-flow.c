@@ -90,7 +90,7 @@ void ex_pop_seg(BtCpu *cpu, const Insn *insn)
     uint64_t sp = cpu->gpr[X86_RSP] + insn->opsize;
     cpu->gpr[X86_RSP] = mask == 0xffff ? (cpu->gpr[X86_RSP] & ~mask) | (sp & mask) : sp & mask;
     if (seg == X86_SS)
-        cpu->interrupt_shadow = true;
+        cpu->interrupt_shadow = cpu->debug_shadow = true;
 }
 
 void ex_mov_from_seg(BtCpu *cpu, const Insn *insn)
@@ -106,7 +106,7 @@ void ex_mov_to_seg(BtCpu *cpu, const Insn *insn)
         bt_raise(cpu, X86_EXC_UD);
     segment_load(cpu, insn->reg, (unsigned)bt_rm_read(cpu, insn, 2));
     if (insn->reg == X86_SS)
-        cpu->interrupt_shadow = true;
+        cpu->interrupt_shadow = cpu->debug_shadow = true;
 }
 
 /* LES C4, LDS C5, LSS 0F B2, LFS 0F B4, LGS 0F B5. */
@@ -373,9 +373,6 @@ void ex_into(BtCpu *cpu, const Insn *insn)
     if (cpu->status_of)
         bt_deliver(cpu, X86_EXC_OF, false, 0, true, insn->length);
 }
-
-/* INT1: #DB as a trap, without the gate's DPL check. */
-void ex_int1(BtCpu *cpu, const Insn *insn) { bt_deliver(cpu, X86_EXC_DB, false, 0, false, insn->length); }
 
 void ex_bound(BtCpu *cpu, const Insn *insn)
 {

@@ -256,6 +256,7 @@ void ex_syscall(BtCpu *cpu, const Insn *insn)
         bt_set_flags(cpu, flags & ~(X86_FLAG_IF | X86_FLAG_VM));
         cpu->next_rip = (uint32_t)cpu->star;
     }
+    cpu->step = (bt_flags(cpu) & X86_FLAG_TF) != 0; /* SYSCALL and SYSRET trap by the TF they leave behind */
 }
 
 void ex_sysret(BtCpu *cpu, const Insn *insn)
@@ -274,6 +275,7 @@ void ex_sysret(BtCpu *cpu, const Insn *insn)
     set_flat(cpu, (to_64 ? code + 16 : code) | 3, (code + 8) | 3, 3, to_64);
     bt_set_flags(cpu, flags & (X86_FLAGS_STATUS | X86_FLAG_TF | X86_FLAG_IF | X86_FLAG_DF | X86_FLAG_IOPL | X86_FLAG_NT | X86_FLAG_AC |
                                X86_FLAG_VIF | X86_FLAG_VIP | X86_FLAG_ID));
+    cpu->step = (flags & X86_FLAG_TF) != 0;
     cpu->next_rip = target;
 }
 

@@ -45,6 +45,8 @@ void bt_update_mode(BtCpu *cpu)
         mode |= MODE_ALIGN;
     if (cpu->eflags & X86_FLAG_TF)
         mode |= MODE_TF;
+    if (bt_debug_wanted(cpu))
+        mode |= MODE_DEBUG;
     if (cr0 & (X86_CR0_EM | X86_CR0_TS))
         mode |= MODE_NO_FPU;
     if (!(cr4 & X86_CR4_OSFXSR))
@@ -184,7 +186,7 @@ void bt_reset(BtCpu *cpu)
     cpu->xsave[1] = 0x03;
     host_store(cpu->xsave + 24, 4, 0x1f80);
     cpu->exception_pending = cpu->delivering = false;
-    cpu->nmi_masked = cpu->interrupt_shadow = cpu->halted = cpu->shutdown = false;
+    cpu->nmi_masked = cpu->interrupt_shadow = cpu->debug_shadow = cpu->halted = cpu->shutdown = false;
     __atomic_store_n(&cpu->nmi_line, 0, __ATOMIC_RELAXED);
     bt_update_mode(cpu);
 }

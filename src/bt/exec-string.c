@@ -54,10 +54,12 @@ static void string_done(String *s, uint64_t n)
         bt_set_reg(s->cpu, X86_RCX, s->addrsize, s->count);
 }
 
-/* Between runs: when the dispatcher is wanted, leave; the instruction then goes on from its registers. */
+/* Between runs: when the dispatcher is wanted, or a debug trap due after each element, leave; the instruction then goes on from its
+ * registers. */
 static bool string_pauses(const String *s)
 {
-    if (s->count == 0 || __builtin_expect(!__atomic_load_n(&s->cpu->poll, __ATOMIC_RELAXED), 1))
+    bool is_debugged = s->cpu->mode & (MODE_TF | MODE_DEBUG);
+    if (s->count == 0 || __builtin_expect(!__atomic_load_n(&s->cpu->poll, __ATOMIC_RELAXED) && !is_debugged, 1))
         return false;
     s->cpu->next_rip = s->cpu->rip;
     return true;
@@ -73,6 +75,8 @@ static uint64_t string_run(const String *s, unsigned reg, Gva gva, MmuAccess acc
     uint64_t n = bytes / s->size;
     if (n > s->count)
         n = s->count;
+    if (n > 1 && s->cpu->mode & (MODE_TF | MODE_DEBUG))
+        n = 1;
     if (bt_code64(s->cpu) && s->addrsize == 8)
         return n;
     /* Offsets must neither wrap nor leave the segment. */
@@ -261,6 +265,13 @@ static void check_port(BtCpu *cpu, unsigned port, unsigned size)
         bt_raise_code(cpu, X86_EXC_GP, 0);
 }
 
+static void use_port(BtCpu *cpu, unsigned port, unsigned size)
+{
+    check_port(cpu, port, size);
+    if (cpu->mode & MODE_DEBUG)
+        bt_debug_port(cpu, port, size);
+}
+
 /* Port instructions take 1, 2 or 4 bytes: REX.W does not widen them. */
 static unsigned port_size(const Insn *insn) { return !(insn->opcode & 1) ? 1 : insn->opsize == 2 ? 2 : 4; }
 
@@ -275,14 +286,14 @@ void ex_in(BtCpu *cpu, const Insn *insn)
     unsigned port = port_number(cpu, insn), size = port_size(insn);
     if (size == 4 && vmware_port_in(cpu, port))
         return;
-    check_port(cpu, port, size);
+    use_port(cpu, port, size);
     bt_set_reg(cpu, X86_RAX, size, bt_host_call(cpu, host_port_read, port, size, 0));
 }
 
 void ex_out(BtCpu *cpu, const Insn *insn)
 {
     unsigned port = port_number(cpu, insn), size = port_size(insn);
-    check_port(cpu, port, size);
+    use_port(cpu, port, size);
     bt_host_call(cpu, host_port_write, port, size, bt_get_reg(cpu, X86_RAX, size));
 }
 
@@ -291,7 +302,7 @@ void ex_ins(BtCpu *cpu, const Insn *insn)
     String s = string_begin(cpu, insn);
     unsigned port = cpu->gpr[X86_RDX] & 0xffff;
     s.size = port_size(insn);
-    check_port(cpu, port, s.size);
+    use_port(cpu, port, s.size);
     while (s.count > 0) {
         Gva to = string_linear(&s, X86_RDI, MMU_WRITE);
         bt_probe(cpu, to, s.size, MMU_WRITE, bt_mmu_index(cpu));
@@ -308,7 +319,7 @@ void ex_outs(BtCpu *cpu, const Insn *insn)
     String s = string_begin(cpu, insn);
     unsigned port = cpu->gpr[X86_RDX] & 0xffff;
     s.size = port_size(insn);
-    check_port(cpu, port, s.size);
+    use_port(cpu, port, s.size);
     while (s.count > 0) {
         uint64_t value = bt_load(cpu, string_linear(&s, X86_RSI, MMU_READ), s.size);
         bt_host_call(cpu, host_port_write, port, s.size, value);

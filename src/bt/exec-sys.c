@@ -137,39 +137,6 @@ void ex_mov_to_cr(BtCpu *cpu, const Insn *insn)
     }
 }
 
-/* Checks common to both directions of MOV DR; returns the register meant: 4 and 5 are 6 and 7 without CR4.DE. */
-static unsigned debug_register(BtCpu *cpu, const Insn *insn)
-{
-    unsigned number = insn->reg;
-    if (number > 7 || ((number == 4 || number == 5) && cpu->mmu.cr4 & X86_CR4_DE))
-        bt_raise(cpu, X86_EXC_UD);
-    if (cpu->dr[7] & 1u << 13) {
-        cpu->dr[6] |= 1u << 13;
-        cpu->dr[7] &= ~(uint64_t)(1u << 13);
-        bt_raise(cpu, X86_EXC_DB);
-    }
-    return number == 4 || number == 5 ? number + 2 : number;
-}
-
-void ex_mov_from_dr(BtCpu *cpu, const Insn *insn)
-{
-    unsigned number = debug_register(cpu, insn);
-    bt_set_reg(cpu, insn->rm, insn->code_size == 8 ? 8 : 4, cpu->dr[number]);
-}
-
-void ex_mov_to_dr(BtCpu *cpu, const Insn *insn)
-{
-    unsigned number = debug_register(cpu, insn);
-    uint64_t value = bt_get_reg(cpu, insn->rm, insn->code_size == 8 ? 8 : 4);
-    if (number >= 6 && value >> 32)
-        bt_raise_code(cpu, X86_EXC_GP, 0);
-    if (number == 6)
-        value = (value & 0xe00f) | 0xffff0ff0;
-    else if (number == 7)
-        value = (value & 0xffff2fff) | 0x400;
-    cpu->dr[number] = value;
-}
-
 static void check_umip(BtCpu *cpu)
 {
     if (cpu->mmu.cr4 & X86_CR4_UMIP && cpu->cpl != 0)
@@ -283,6 +250,8 @@ void ex_lldt(BtCpu *cpu, const Insn *insn)
     if (!(d.attr & X86_SEG_P))
         bt_raise_code(cpu, X86_EXC_NP, selector & 0xfffc);
     uint64_t high = bt_long_mode(cpu) ? descriptor_base_high(cpu, selector, &d) : 0;
+    if (bt_long_mode(cpu) && !gva_is_canonical(high | descriptor_segment(selector, &d).base))
+        bt_raise_code(cpu, X86_EXC_GP, selector & 0xfffc);
     cpu->seg[X86_LDTR] = descriptor_segment(selector, &d);
     cpu->seg[X86_LDTR].base |= high;
 }
@@ -299,6 +268,8 @@ void ex_ltr(BtCpu *cpu, const Insn *insn)
     if (!(d.attr & X86_SEG_P))
         bt_raise_code(cpu, X86_EXC_NP, selector & 0xfffc);
     uint64_t high = bt_long_mode(cpu) ? descriptor_base_high(cpu, selector, &d) : 0;
+    if (bt_long_mode(cpu) && !gva_is_canonical(high | descriptor_segment(selector, &d).base))
+        bt_raise_code(cpu, X86_EXC_GP, selector & 0xfffc);
     d.attr |= 2; /* busy */
     bt_store_sys(cpu, d.gva + 5, 1, (d.raw >> 40 & 0xff) | 2);
     cpu->seg[X86_TR] = descriptor_segment(selector, &d);

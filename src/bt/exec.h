@@ -31,8 +31,16 @@ bool bt_deliver_pending(BtCpu *cpu);
 bool bt_interrupt_deliver(BtCpu *cpu, unsigned vector);
 void bt_nmi_deliver(BtCpu *cpu);
 
-/* bt_debug_step: #DB with DR6.BS, the trap after an instruction that ran with TF = 1.  cpu->rip is the next instruction.  Unwinds. */
-void bt_debug_step(BtCpu *cpu) __attribute__((noreturn));
+/* exec-debug.c.  bt_debug_trap: #DB for what is in debug_hits, and the single step if @is_step; cpu->rip is the next instruction.
+ * bt_debug_fetch: #DB if a breakpoint is on the instruction at cpu->rip.  Both unwind.  bt_debug_access, bt_debug_port: note hits. */
+#define DR6_GENERAL_DETECT (1u << 13)
+#define DR6_STEP           (1u << 14)
+#define DR6_TASK_SWITCH    (1u << 15)
+#define DR7_GENERAL_DETECT (1u << 13)
+bool bt_debug_wanted(const BtCpu *cpu);
+void bt_debug_trap(BtCpu *cpu, bool is_step) __attribute__((noreturn));
+void bt_debug_fetch(BtCpu *cpu);
+void bt_debug_port(BtCpu *cpu, unsigned port, unsigned size);
 
 /* bt_update_mode: recomputes cpu->mode (and CPL in real and virtual-8086 mode); clears mode_dirty. */
 void bt_update_mode(BtCpu *cpu);

@@ -111,6 +111,8 @@ void bt_probe(BtCpu *cpu, Gva gva, uint64_t size, MmuAccess access, MmuIndex ind
 uint8_t *bt_host_page(BtCpu *cpu, Gva gva, MmuAccess access)
 {
     MmuIndex index = bt_mmu_index(cpu);
+    if (cpu->mode & MODE_DEBUG)
+        return NULL;
     const TlbEntry *e = &cpu->mmu.tlb[index][(gva >> PAGE_SHIFT) % TLB_SIZE];
     uint64_t offset = gva - (access == MMU_WRITE ? e->tag_write : e->tag_read);
     if (offset < PAGE_SIZE)
@@ -123,6 +125,8 @@ uint8_t *bt_host_page(BtCpu *cpu, Gva gva, MmuAccess access)
 void bt_read_block(BtCpu *cpu, Gva gva, void *out, unsigned size)
 {
     uint8_t *to = out;
+    if (cpu->mode & MODE_DEBUG)
+        bt_debug_access(cpu, gva, size, false);
     while (size > 0) {
         unsigned here = (unsigned)(PAGE_SIZE - page_offset(gva));
         here = here < size ? here : size;
@@ -144,6 +148,8 @@ void bt_write_block(BtCpu *cpu, Gva gva, const void *data, unsigned size)
 {
     const uint8_t *from = data;
     bt_probe(cpu, gva, size, MMU_WRITE, bt_mmu_index(cpu));
+    if (cpu->mode & MODE_DEBUG)
+        bt_debug_access(cpu, gva, size, true);
     while (size > 0) {
         unsigned here = (unsigned)(PAGE_SIZE - page_offset(gva));
         here = here < size ? here : size;

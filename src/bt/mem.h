@@ -77,23 +77,29 @@ static inline void bt_store_as(BtCpu *cpu, Gva gva, unsigned size, uint64_t valu
         bt_store_slow(cpu, gva, size, value, index);
 }
 
-/* bt_check_alignment: #AC(0) when the mode asks for it (SDM 3A 6.15 #AC). */
-static inline void bt_check_alignment(BtCpu *cpu, Gva gva, unsigned size)
+void bt_debug_access(BtCpu *cpu, Gva gva, unsigned size, bool is_write); /* exec-debug.c: data breakpoints */
+
+/* bt_check_access: #AC(0) when the mode asks for it (SDM 3A 6.15 #AC); data breakpoints. */
+static inline void bt_check_access(BtCpu *cpu, Gva gva, unsigned size, bool is_write)
 {
-    if (__builtin_expect(cpu->mode & MODE_ALIGN, 0) && gva & (size - 1))
+    if (__builtin_expect(!(cpu->mode & (MODE_ALIGN | MODE_DEBUG)), 1))
+        return;
+    if (cpu->mode & MODE_ALIGN && gva & (size - 1))
         bt_raise_code(cpu, X86_EXC_AC, 0);
+    if (cpu->mode & MODE_DEBUG)
+        bt_debug_access(cpu, gva, size, is_write);
 }
 
 /* bt_load, bt_store: at the current privilege.  @gva comes from bt_linear(). */
 static inline uint64_t bt_load(BtCpu *cpu, Gva gva, unsigned size)
 {
-    bt_check_alignment(cpu, gva, size);
+    bt_check_access(cpu, gva, size, false);
     return bt_load_as(cpu, gva, size, bt_mmu_index(cpu));
 }
 
 static inline void bt_store(BtCpu *cpu, Gva gva, unsigned size, uint64_t value)
 {
-    bt_check_alignment(cpu, gva, size);
+    bt_check_access(cpu, gva, size, true);
     bt_store_as(cpu, gva, size, value, bt_mmu_index(cpu));
 }
 

@@ -59,7 +59,7 @@ void tr_indirect(Tr *t)
     Emit *e = &t->e;
     tr_flags_to_slot(t);
     t->ended = true;
-    if (!tr_is_flat(t) || t->mode & (MODE_ONE | MODE_TF | MODE_AC)) {
+    if (!tr_is_flat(t) || t->mode & (MODE_ONE | MODE_TF | MODE_DEBUG | MODE_AC)) {
         e_store_gs(e, H_T0, CPU_OFF(rip));
         e_jmp(e, t->bt->stub_save_dispatch_rw);
         return;
@@ -553,7 +553,7 @@ bool tr_emit(Tr *t, const Insn *in)
     case TR_UD: tr_exec(t, in, ex_ud, true); return true;
     case TR_ACLAC:
     case TR_STAC:
-        if (!kernel || t->mode & (MODE_ONE | MODE_TF)) /* #UD unless CPL = 0 */
+        if (!kernel || t->mode & (MODE_ONE | MODE_TF | MODE_DEBUG)) /* #UD unless CPL = 0 */
             tr_exec(t, in, in->row->tr == TR_STAC ? ex_stac : ex_clac, true);
         else
             tr_set_ac(t, in->row->tr == TR_STAC);

@@ -86,7 +86,7 @@ void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bo
     slow->desc = size | access | (is_stack ? ACCESS_STACK : 0) | (uint32_t)segment << ACCESS_SEG_SHIFT;
     tr_flags_clobber(t);
     tr_segment(t, slow, segment, size, access);
-    if (t->mode & MODE_ALIGN && size > 1) {
+    if ((t->mode & MODE_ALIGN && size > 1) || t->mode & MODE_DEBUG) {
         slow->always = true;
         slow->jump[0] = e_jmp_later(e);
     } else {

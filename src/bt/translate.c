@@ -205,7 +205,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     static __thread Tr tr;
     Bt *bt = cpu->bt;
     BtBlock *block = &bt->blocks[bt->nblocks];
-    bool undefined, single = mode & (MODE_ONE | MODE_TF);
+    bool undefined, single = mode & (MODE_ONE | MODE_TF | MODE_DEBUG);
     memset(block, 0, sizeof *block);
     block->rip = rip;
     block->cs_base = mode & MODE_CODE64 ? 0 : cpu->seg[X86_CS].base;

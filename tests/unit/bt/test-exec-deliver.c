@@ -272,7 +272,7 @@ START_TEST(nmi_masks_until_iret)
 }
 END_TEST
 
-static void step(void *arg) { bt_debug_step(fx); }
+static void step(void *arg) { bt_debug_trap(fx, true); }
 
 START_TEST(single_step_trap)
 {
