@@ -89,7 +89,7 @@ struct BtCpu {
     X86Segment seg[X86_NSEGS];
     X86Table gdtr, idtr;
     uint64_t cr2, dr[8];
-    uint64_t xcr0;
+    uint64_t xcr0, spec_ctrl;
 #define BT_MSR_FIELD(name, number) uint64_t name;
     X86_MSR_ROWS(BT_MSR_FIELD)
 #undef BT_MSR_FIELD

@@ -193,27 +193,6 @@ void bt_follow(BtCpu *cpu, uint32_t exit_index)
     cpu->bt->link_from = exit;
 }
 
-void *bt_indirect(BtCpu *cpu, uint64_t rip)
-{
-    Bt *bt = cpu->bt;
-    cpu->rip = rip;
-    bt->stat_jump_misses++;
-    bt->link_from = NULL;
-    if (cpu->poll || cpu->mode_dirty || cpu->interrupt_shadow)
-        return NULL;
-    bool missing = false;
-    BtBlock *block = find_block(cpu, cpu->mode, &missing);
-    if (!block)
-        return NULL;
-    unsigned class = cpu->mode & MODE_USER ? 1 : 0;
-    if (!block->crosses_page && cpu->jump_cache_mode[class] == cpu->mode) {
-        JumpCacheEntry *e = &cpu->jump_cache[class][rip & (JUMP_CACHE_SIZE - 1)];
-        e->rip = rip;
-        e->host = bt->rx + block->slot_at;
-    }
-    return bt->rx + block->slot_at;
-}
-
 uint32_t bt_exec(BtCpu *cpu, uint32_t index)
 {
     const BtExec *x = &cpu->bt->execs[index];
@@ -243,6 +222,32 @@ static const BtMap *locate(BtCpu *cpu, const uint8_t *pc, const BtBlock **out_bl
     if (out_block)
         *out_block = block;
     return m;
+}
+
+void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site)
+{
+    Bt *bt = cpu->bt;
+    cpu->rip = rip;
+    bt->stat_jump_misses++;
+    bt->link_from = NULL;
+    if (cpu->mode & MODE_CODE64 && !gva_is_canonical(rip)) {
+        cpu->gpr[X86_RSP] -= (uint64_t)(int64_t)(int32_t)(site >> 32);
+        locate(cpu, bt->rx + (uint32_t)site + 1, NULL);
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+    }
+    if (cpu->poll || cpu->mode_dirty || cpu->interrupt_shadow)
+        return NULL;
+    bool missing = false;
+    BtBlock *block = find_block(cpu, cpu->mode, &missing);
+    if (!block)
+        return NULL;
+    unsigned class = cpu->mode & MODE_USER ? 1 : 0;
+    if (!block->crosses_page && cpu->jump_cache_mode[class] == cpu->mode) {
+        JumpCacheEntry *e = &cpu->jump_cache[class][rip & (JUMP_CACHE_SIZE - 1)];
+        e->rip = rip;
+        e->host = bt->rx + block->slot_at;
+    }
+    return bt->rx + block->slot_at;
 }
 
 typedef struct Piece {

@@ -55,12 +55,13 @@ void bt_debug_trap(BtCpu *cpu, bool is_step)
     bt_raise(cpu, X86_EXC_DB);
 }
 
+/* Right after MOV SS too: AMD's CPUs, as which we present ourselves, hold back traps only. */
 void bt_debug_fetch(BtCpu *cpu)
 {
     uint64_t base = bt_code64(cpu) ? 0 : cpu->seg[X86_CS].base;
     Gva gva = bt_code64(cpu) ? cpu->rip : (uint32_t)(cpu->rip + base);
     bool is_hit = false;
-    if (cpu->eflags & X86_FLAG_RF || cpu->debug_shadow)
+    if (cpu->eflags & X86_FLAG_RF)
         return;
     for (unsigned i = 0; i < 4; i++)
         if (is_enabled(cpu, i) && condition(cpu, i) == ON_FETCH && cpu->dr[i] == gva) {

@@ -48,8 +48,12 @@ static bool is_ignored_msr(uint32_t msr)
 #define MSR_ARCH_CAPABILITIES 0x10au
 #define ARCH_CAPABILITIES     0x0d10e17bu
 
-/* IA32_SPEC_CTRL and IA32_PRED_CMD: taken, without effect. */
-static bool is_speculation_msr(const BtCpu *cpu, uint32_t msr) { return (msr == 0x48 || msr == 0x49) && bt_cpuid_has(cpu, 7, 3, 26); }
+/* IA32_SPEC_CTRL keeps its three bits, IA32_PRED_CMD is a command; neither has an effect here. */
+#define MSR_SPEC_CTRL  0x48u
+#define SPEC_CTRL_BITS 7u
+#define MSR_PRED_CMD   0x49u
+#define PRED_CMD_BITS  1u
+static bool has_speculation_msrs(const BtCpu *cpu) { return bt_cpuid_has(cpu, 7, 3, 26); }
 
 static bool is_apic_msr(uint32_t msr)
 {
@@ -89,7 +93,9 @@ void ex_rdmsr(BtCpu *cpu, const Insn *insn)
         value = HWCR_TSC_FREQ_SEL;
     } else if (msr == MSR_ARCH_CAPABILITIES && bt_cpuid_has(cpu, 7, 3, 29)) {
         value = ARCH_CAPABILITIES;
-    } else if (!is_ignored_msr(msr) && !is_speculation_msr(cpu, msr)) {
+    } else if (msr == MSR_SPEC_CTRL && has_speculation_msrs(cpu)) {
+        value = cpu->spec_ctrl;
+    } else if (!is_ignored_msr(msr)) {
         bt_raise_code(cpu, X86_EXC_GP, 0);
     }
     cpu->gpr[X86_RAX] = (uint32_t)value;
@@ -138,6 +144,15 @@ void ex_wrmsr(BtCpu *cpu, const Insn *insn)
     case X86_MSR_EFER: write_efer(cpu, value); return;
     case X86_MSR_TSC: write_tsc(cpu, value - bt_guest_tsc(cpu)); return;
     case X86_MSR_TSC_ADJUST: write_tsc(cpu, value - cpu->tsc_adjust); return;
+    case MSR_SPEC_CTRL:
+        if (!has_speculation_msrs(cpu) || value & ~(uint64_t)SPEC_CTRL_BITS)
+            bt_raise_code(cpu, X86_EXC_GP, 0);
+        cpu->spec_ctrl = value;
+        return;
+    case MSR_PRED_CMD:
+        if (!has_speculation_msrs(cpu) || value & ~(uint64_t)PRED_CMD_BITS)
+            bt_raise_code(cpu, X86_EXC_GP, 0);
+        return;
     default: break;
     }
     if (is_fine && is_apic_msr(msr)) {
@@ -147,7 +162,7 @@ void ex_wrmsr(BtCpu *cpu, const Insn *insn)
         if (field)
             *field = value;
         else
-            is_fine = is_ignored_msr(msr) || is_speculation_msr(cpu, msr);
+            is_fine = is_ignored_msr(msr);
     }
     if (!is_fine)
         bt_raise_code(cpu, X86_EXC_GP, 0);

@@ -81,6 +81,7 @@ void bt_load_state(BtCpu *cpu, const X86State *state)
     cpu->idtr = state->idtr;
     cpu->cr2 = state->cr2;
     cpu->xcr0 = state->xcr0 | 1;
+    cpu->spec_ctrl = state->spec_ctrl;
 #define LOAD_MSR(name, number) cpu->name = state->name;
     X86_MSR_ROWS(LOAD_MSR)
 #undef LOAD_MSR
@@ -141,6 +142,7 @@ void bt_save_state(BtCpu *cpu, X86State *out_state)
 #undef SAVE_MSR
     state->tsc = bt_guest_tsc(cpu);
     state->xcr0 = cpu->xcr0;
+    state->spec_ctrl = cpu->spec_ctrl;
     state->exception_pending = cpu->exception_pending;
     state->exception_vector = cpu->exception.vector;
     state->exception_has_code = cpu->exception.has_code;
@@ -172,6 +174,7 @@ void bt_reset(BtCpu *cpu)
     cpu->dr[7] = 0x400;
     cpu->cr2 = 0;
     cpu->xcr0 = 1;
+    cpu->spec_ctrl = 0;
 #define CLEAR_MSR(name, number) cpu->name = 0;
     X86_MSR_ROWS(CLEAR_MSR)
 #undef CLEAR_MSR

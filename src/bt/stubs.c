@@ -198,6 +198,7 @@ static void emit_edges(Bt *bt, Emit *e)
     save_guest(e);
     load_self(e);
     e_mov_rr(e, true, H_RSI, H_T0);
+    e_mov_rr(e, true, H_RDX, H_T1);
     e_call_c(e, (const void *)bt_indirect);
     test_rax(e);
     e_jcc(e, CC_E, bt->stub_dispatch_rw);

@@ -15,6 +15,7 @@ void tr_edge(Tr *t, uint64_t target, int cc)
     Emit *e = &t->e;
     t->edge[t->nedges].target = target;
     t->edge[t->nedges].flags_in_host = t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH;
+    t->edge[t->nedges].is_backward = target <= t->insns[t->i < t->ninsns ? t->i : t->ninsns - 1].ip;
     t->edge[t->nedges].jump = cc < 0 ? e_jmp_later(e) : e_jcc_later(e, (unsigned)cc);
     t->nedges++;
     if (cc < 0)
@@ -30,7 +31,7 @@ void tr_edges_finish(Tr *t)
         uint64_t target = t->edge[i].target;
         BtExit *exit = &bt->exits[bt->nexits];
         *exit = (BtExit){.target_rip = target, .from = t->block, .flags_in_host = t->edge[i].flags_in_host, .mode = t->mode & ~MODE_ONE};
-        exit->is_backward = target < t->block->rip + t->block->guest_size; /* loops need a poll; falling through does not */
+        exit->is_backward = t->edge[i].is_backward; /* loops need a poll; going forward does not */
         bool same_page = page_of(target + t->block->cs_base) == page_of(t->block->rip + t->block->cs_base);
         if (same_page && !t->block->crosses_page) {
             exit->patch_at = (uint32_t)(t->edge[i].jump - bt->rw);
@@ -53,6 +54,14 @@ void tr_edges_finish(Tr *t)
     }
 }
 
+/* What bt_indirect() needs to raise #GP at the branch itself: where its code is, and what it has added to RSP. */
+static uint64_t indirect_site(const Tr *t)
+{
+    const Insn *in = &t->insns[t->i];
+    int32_t added = in->opcode == 0xc3 ? 8 : in->opcode == 0xc2 ? 8 + (uint16_t)in->imm : in->row->tr == TR_CALL_RM ? -8 : 0;
+    return (uint64_t)(uint32_t)added << 32 | (uint32_t)(t->e.p - t->bt->rw);
+}
+
 /* T0 = RIP to go to. */
 void tr_indirect(Tr *t)
 {
@@ -69,12 +78,15 @@ void tr_indirect(Tr *t)
     e_ri(e, false, XG_AND, H_T1, JUMP_CACHE_SIZE - 1);
     e_shift(e, false, 4, H_T1, 4);
     e_gs_base(e, true, XO_CMP_RM, H_T0, H_T1, entries);
-    e_jcc(e, CC_NE, t->bt->stub_indirect_rw);
+    uint8_t *miss = e_jcc_later(e, CC_NE);
     e8(e, 0x65); /* jmp gs:[T1 + host] */
     e_rex(e, false, 4, 0, H_T1, false);
     e8(e, 0xff);
     e8(e, 0x80 | 4 << 3 | (H_T1 & 7));
     e32(e, (uint32_t)(entries + (int32_t)offsetof(JumpCacheEntry, host)));
+    e_patch32(miss, e->p);
+    e_mov_imm(e, H_T1, indirect_site(t));
+    e_jmp(e, t->bt->stub_indirect_rw);
 }
 
 void tr_exec(Tr *t, const Insn *in, void (*fn)(BtCpu *, const Insn *), bool ends)

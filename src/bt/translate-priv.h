@@ -49,7 +49,7 @@ typedef struct Tr {
     struct {
         uint8_t *jump; /* rel32 to the stub or, same page, what is patched */
         uint64_t target;
-        bool flags_in_host;
+        bool flags_in_host, is_backward;
     } edge[EDGES_MAX];
     unsigned nedges;
     uint8_t *poll_jump;

@@ -72,7 +72,13 @@ static uint64_t tsc_hz_measure(void)
 
 /* --- ending --- */
 
-/* Lock held; the first end counts. */
+static gboolean loop_quit(gpointer loop)
+{
+    g_main_loop_quit(loop);
+    return G_SOURCE_REMOVE;
+}
+
+/* Lock held; the first end counts.  A guest may end before the loop runs, when quitting it at once would be forgotten. */
 static void vm_end(Vm *vm, int status, const char *message)
 {
     if (vm->has_ended)
@@ -81,7 +87,7 @@ static void vm_end(Vm *vm, int status, const char *message)
     vm->status = status;
     vm->message = g_strdup(message);
     run_ask_pause(vm->run);
-    g_main_loop_quit(vm->loop);
+    g_idle_add(loop_quit, vm->loop);
 }
 
 static void guest_power_off(void *opaque)
