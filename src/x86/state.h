@@ -54,6 +54,7 @@ typedef struct X86State {
     X86_MSR_ROWS(X86_STATE_MSR_FIELD)
 #undef X86_STATE_MSR_FIELD
     uint64_t tsc; /* guest TSC value at the moment of saving */
+    uint64_t spec_ctrl; /* IA32_SPEC_CTRL, where CPUID has it */
     uint64_t xcr0;
     uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));
 

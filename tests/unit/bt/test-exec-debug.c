@@ -71,6 +71,7 @@ START_TEST(mov_ss_holds_traps_back)
     ck_assert(fx->debug_shadow && fx->interrupt_shadow);
     ck_assert_uint_eq(fx->debug_hits, 8);
     ck_assert_int_eq(fx_call(fetch, NULL), FX_DONE);
+    ck_assert_uint_eq(fx->debug_hits, 8);
 }
 END_TEST
 
