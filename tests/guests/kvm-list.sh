@@ -1,0 +1,62 @@
+#!/bin/sh
+# What scripts/test-lab runs on a host with /dev/kvm, emulated or real. Plain sh: the emulated host has busybox only.
+#   kvm-list.sh MODE [short]   MODE is hv or hwmmu, as the KVM module is loaded
+# In the current directory: segue, test-kvm-device, guests/*, vmlinuz, initrd and, where 32-bit guests can be run, vmlinuz32, initrd32.
+# Prints one line a check, "ok NAME" or "FAILED NAME" with what was seen; ends with 1 when any failed.
+mode=$1 short=$2
+PATH=$PATH:.
+failed=0
+tmp=${TMPDIR:-/tmp}
+
+report() { # STATUS NAME [FILE]
+    if [ "$1" = 0 ]; then
+        echo "ok $2"
+    else
+        echo "FAILED $2"
+        [ -z "$3" ] || tail -n 15 "$3"
+        failed=1
+    fi
+}
+
+now() { cut -d ' ' -f 1 /proc/uptime; }
+
+# The same guest in both engines: what it prints and how the monitor ends must be equal.
+guest_compare() {
+    for engine in bt "$mode"; do
+        echo q | timeout -s KILL 60 segue -accel "$engine" -m 16 -nographic -no-reboot -kernel "guests/$1" >"$tmp/out-$engine" 2>&1
+        echo "status $?" >>"$tmp/out-$engine"
+        sed -i "s/\(guest crashed: triple fault\).*/\1/" "$tmp/out-$engine" # each engine knows other details
+    done
+    cmp -s "$tmp/out-bt" "$tmp/out-$mode"
+    report $? "guest $1: bt and $mode agree" "$tmp/out-$mode"
+}
+
+# A Debian kernel to init and power-off.
+linux_boot() { # NAME KERNEL INITRD
+    start=$(now)
+    timeout -s KILL 250 segue -accel "$mode" -d prof -D "$tmp/prof" -m 256 -nographic -no-reboot -kernel "$2" -initrd "$3" \
+        -append "console=ttyS0 quiet mitigations=off segue.poweroff" >"$tmp/linux" 2>&1 </dev/null
+    status=$?
+    grep -q SEGUE-INIT-REACHED "$tmp/linux" && [ $status = 0 ]
+    report $? "linux $1 to init and power-off: $(now) - $start s" "$tmp/linux"
+    grep '^exits:' "$tmp/prof"
+}
+
+refused() { # NAME ACCEL PATTERN: one line, exit status 3
+    segue -accel "$2" -kernel guests/hello >"$tmp/refused" 2>&1
+    [ $? = 3 ] && [ "$(wc -l <"$tmp/refused")" = 1 ] && grep -q "$3" "$tmp/refused"
+    report $? "refused: $1" "$tmp/refused"
+}
+
+test-kvm-device >"$tmp/device" 2>&1
+report $? "device: state there and back, kicks, refused states" "$tmp/device"
+for guest in hello exit-code triple-fault smc real-mode long-mode; do
+    [ ! -e guests/$guest ] || guest_compare $guest
+done
+if [ "$mode" = hv ]; then other=hwmmu; else other=hv; fi
+refused "$other while $mode is loaded" $other "reload it"
+linux_boot "64-bit" vmlinuz initrd
+if [ -z "$short" ] && [ -e vmlinuz32 ]; then
+    linux_boot "32-bit" vmlinuz32 initrd32
+fi
+exit $failed
