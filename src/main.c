@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "kvm/kvm.h"
+#include "kvm/slat.h"
 #include "monitor/hmp.h"
 #include "vm/terminal.h"
 #include "vm/vm.h"
@@ -77,10 +78,30 @@ static int guest_run(Config *config)
     return status;
 }
 
-/* "segue WORD …" */
-static int subcommand(const char *word)
+/* "segue slat on|off|status" */
+static int slat(const char *verb)
 {
     g_autofree char *text = NULL;
+    g_autoptr(GError) error = NULL;
+    bool is_on = !g_strcmp0(verb, "on");
+    if (!g_strcmp0(verb, "status")) {
+        text = kvm_slat_status();
+    } else if (!is_on && g_strcmp0(verb, "off") != 0) {
+        fprintf(stderr, "segue: slat: on, off or status is missing: second-level address translation of the host's KVM\n");
+        return VMM_ERROR_USAGE;
+    } else if (!kvm_slat_set(is_on, &text, &error)) {
+        return fail(error);
+    }
+    fputs(text, stdout);
+    return 0;
+}
+
+/* "segue WORD …"; @argument may be NULL */
+static int subcommand(const char *word, const char *argument)
+{
+    g_autofree char *text = NULL;
+    if (!strcmp(word, "slat"))
+        return slat(argument);
     if (!strcmp(word, "version"))
         text = args_version();
     else if (!strcmp(word, "help"))
@@ -92,7 +113,7 @@ static int subcommand(const char *word)
     if (!strcmp(word, "run"))
         fprintf(stderr, "segue: run: .vmx files are not in this version; use QEMU-style options, see segue -help\n");
     else
-        fprintf(stderr, "segue: '%s': unknown command; known: version, help; or QEMU-style options, see segue -help\n", word);
+        fprintf(stderr, "segue: '%s': unknown command; known: version, help, slat; or QEMU-style options, see segue -help\n", word);
     return VMM_ERROR_USAGE;
 }
 
@@ -101,7 +122,7 @@ int main(int argc, char **argv)
     g_autofree char *program = g_path_get_basename(argv[0]);
     bool is_qemu = g_str_has_prefix(program, "qemu-system-") || !strcmp(program, "kvm");
     if (argc > 1 && argv[1][0] != '-' && !is_qemu)
-        return subcommand(argv[1]);
+        return subcommand(argv[1], argv[2]);
     g_autoptr(Config) config = config_new();
     g_autoptr(GError) error = NULL;
     if (!args_parse(config, argc - 1, (const char *const *)argv + 1, &error))

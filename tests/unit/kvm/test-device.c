@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bt/bt.h"
 #include "core/cpuid.h"
 #include "kvm/cpu-int.h"
 
@@ -150,6 +151,31 @@ static void check(bool is_ok, const char *what)
         _exit(1);
 }
 
+/* bt → canonical → KVM → canonical → bt → canonical. */
+static unsigned round_trip_bt(Cpu *kvm, Ram *ram, const CpuidModel *model, GRand *rand)
+{
+    Cpu *bt = bt_cpu_ops.create(&(CpuConfig){ .ram = ram, .host = &host, .host_opaque = &kvm, .cpuid = model }, NULL);
+    X86State *a = g_new0(X86State, 1), *b = g_new0(X86State, 1), *c = g_new0(X86State, 1);
+    unsigned differences = 0;
+    for (unsigned i = 0; i < 40; i++) {
+        state_fill(a, rand);
+        bt_cpu_ops.load(bt, a);
+        bt_cpu_ops.save(bt, b);
+        differences += compare(a, b);
+        kvm_cpu_ops.load(kvm, b);
+        kvm_cpu_ops.save(kvm, c);
+        differences += compare(b, c);
+        bt_cpu_ops.load(bt, c);
+        bt_cpu_ops.save(bt, b);
+        differences += compare(c, b);
+    }
+    bt_cpu_ops.free(bt);
+    g_free(a);
+    g_free(b);
+    g_free(c);
+    return differences;
+}
+
 int main(void)
 {
     g_autoptr(GError) error = NULL;
@@ -174,6 +200,8 @@ int main(void)
         differences += compare(a, b);
     }
     check(differences == 0, "state there and back, 40 times");
+    differences = round_trip_bt(cpu, ram, model, rand);
+    check(differences == 0, "state from bt to kvm to bt, 40 times");
 
     /* mov $0x1234,%ax; out %eax,$0x98; add $5,%rbx; out %al,$0x99; inc %rcx; hlt: stops after the second OUT, whole. */
     static const uint8_t code[] = { 0x66, 0xb8, 0x34, 0x12, 0xe7, 0x98, 0x48, 0x83, 0xc3, 5, 0xe6, 0x99, 0x48, 0xff, 0xc1, 0xf4 };

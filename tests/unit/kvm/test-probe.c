@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "kvm/cpu-int.h"
+#include "kvm/slat.h"
 
 /* Each way to have no KVM has its own sentence with its own remedy. */
 START_TEST(test_open_messages)
@@ -77,12 +79,37 @@ START_TEST(test_wanted_mode)
 }
 END_TEST
 
+/* A /proc of our own with three processes: one has the device open, one a machine, one neither. */
+START_TEST(test_holders)
+{
+    static const struct {
+        const char *pid, *comm, *target;
+    } rows[] = { { "17", "qemu", "/dev/kvm" }, { "23", "segue", "anon_inode:kvm-vm" }, { "42", "cat", "/dev/null" } };
+    g_autofree char *proc = g_dir_make_tmp("holders-XXXXXX", NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *fd = g_build_filename(proc, rows[i].pid, "fd", NULL), *link = g_build_filename(fd, "5", NULL);
+        g_autofree char *comm = g_build_filename(proc, rows[i].pid, "comm", NULL), *text = g_strconcat(rows[i].comm, "\n", NULL);
+        g_mkdir_with_parents(fd, 0700);
+        ck_assert_int_eq(symlink(rows[i].target, link), 0);
+        ck_assert(g_file_set_contents(comm, text, -1, NULL));
+    }
+    g_autofree char *text = kvm_holders(proc, "/dev/kvm");
+    ck_assert_ptr_nonnull(text);
+    ck_assert(strstr(text, "17 (qemu)") && strstr(text, "23 (segue)") && !strstr(text, "42"));
+    g_autofree char *none = kvm_holders("/nonexistent", "/dev/kvm");
+    ck_assert_ptr_null(none);
+    g_autofree char *command = g_strdup_printf("rm -r %s", proc);
+    ck_assert(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+}
+END_TEST
+
 int main(void)
 {
     TCase *tcase = tcase_create("probe");
     tcase_add_test(tcase, test_open_messages);
     tcase_add_test(tcase, test_not_kvm);
     tcase_add_test(tcase, test_wanted_mode);
+    tcase_add_test(tcase, test_holders);
     Suite *suite = suite_create("kvm-probe");
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
