@@ -15,6 +15,8 @@
 #include "bt/unwind.h"
 #include "core/error.h"
 
+#define HUGE_SIZE (2u << 20)
+
 static BtCpu *bt_cpu(Cpu *cpu) { return (BtCpu *)cpu; }
 
 static void on_flushed(void *opaque, bool global)
@@ -45,14 +47,32 @@ static void bt_cpu_free(Cpu *base)
     CodeMap *map = cpu->mmu.code;
     cache_free(cpu->bt);
     code_map_free(map);
-    munmap(cpu, sizeof *cpu);
+    munmap(cpu, HUGE_SIZE);
+}
+
+_Static_assert(sizeof(BtCpu) <= HUGE_SIZE, "a vCPU block fits a huge page");
+
+/* The vCPU block has a huge page of its own: translated code reads its TLB all over, and a host TLB miss on that would cost as much as
+ * the access itself. */
+static BtCpu *block_map(void)
+{
+    uint8_t *area = mmap(NULL, 2 * HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED)
+        return NULL;
+    uint8_t *start = (uint8_t *)(((uintptr_t)area + HUGE_SIZE - 1) & ~(uintptr_t)(HUGE_SIZE - 1));
+    if (start > area)
+        munmap(area, (size_t)(start - area));
+    if (start + HUGE_SIZE < area + 2 * HUGE_SIZE)
+        munmap(start + HUGE_SIZE, (size_t)(area + HUGE_SIZE - start));
+    madvise(start, HUGE_SIZE, MADV_HUGEPAGE);
+    return (BtCpu *)(void *)start;
 }
 
 static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
 {
     insn_decode_init();
-    BtCpu *cpu = mmap(NULL, sizeof *cpu, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (cpu == MAP_FAILED) {
+    BtCpu *cpu = block_map();
+    if (!cpu) {
         g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "vCPU: cannot map %zu bytes", sizeof *cpu);
         return NULL;
     }
@@ -68,7 +88,7 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
     cpu->bt = cache_new(config->ram, map, error);
     if (!cpu->bt) {
         code_map_free(map);
-        munmap(cpu, sizeof *cpu);
+        munmap(cpu, HUGE_SIZE);
         return NULL;
     }
     cpu->bt->has_bmi2 = host_has_bmi2();

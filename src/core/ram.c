@@ -33,7 +33,17 @@ static void slot_add(Ram *ram, Gpa start, uint64_t size, uint8_t *host, bool is_
     ram->slot[ram->nslots++] = (RamSlot){ .start = start, .size = size, .host = host, .is_rom = is_rom };
 }
 
-/* map_aligned: maps @fd at a multiple of HUGE_SIZE, so that the host can use huge pages.  MAP_FAILED with errno set. */
+/* shmem_has_huge_pages: would the host back a memfd with huge pages when advised?  Most do so for anonymous memory only, and on those a
+ * memfd costs twice the time of a random walk over guest memory. */
+static bool shmem_has_huge_pages(void)
+{
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents("/sys/kernel/mm/transparent_hugepage/shmem_enabled", &text, NULL, NULL))
+        return false;
+    return !strstr(text, "[never]") && !strstr(text, "[deny]");
+}
+
+/* map_aligned: maps @fd (-1: anonymous memory) at a multiple of HUGE_SIZE, so that the host can use huge pages.  MAP_FAILED with errno set. */
 static uint8_t *map_aligned(int fd, uint64_t size)
 {
     uint8_t *area = mmap(NULL, size + HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -41,7 +51,8 @@ static uint8_t *map_aligned(int fd, uint64_t size)
         return area;
     uint8_t *start = (uint8_t *)(((uintptr_t)area + HUGE_SIZE - 1) & ~(uintptr_t)(HUGE_SIZE - 1));
     uint8_t *end = start + size;
-    if (mmap(start, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+    int flags = fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    if (mmap(start, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) == MAP_FAILED) {
         int saved = errno;
         munmap(area, size + HUGE_SIZE);
         errno = saved;
@@ -71,25 +82,28 @@ Ram *ram_new(uint64_t size_bytes, GError **error)
         return NULL;
     }
 
-    int fd = memfd_create("guest-ram", MFD_CLOEXEC);
-    if (fd < 0) {
+    bool is_shared = shmem_has_huge_pages();
+    int fd = is_shared ? memfd_create("guest-ram", MFD_CLOEXEC) : -1;
+    if (is_shared && fd < 0) {
         g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "guest memory: memfd_create: %s", g_strerror(errno));
         return NULL;
     }
     uint8_t *host = MAP_FAILED;
-    if (ftruncate(fd, (off_t)size_bytes) == 0)
+    if (!is_shared || ftruncate(fd, (off_t)size_bytes) == 0)
         host = map_aligned(fd, size_bytes);
     if (host == MAP_FAILED) {
         g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE,
                     "-m: the host refuses %" G_GUINT64_FORMAT " MiB of guest memory: %s; give a smaller -m",
                     size_bytes / MIB, g_strerror(errno));
-        close(fd);
+        if (fd >= 0)
+            close(fd);
         return NULL;
     }
     madvise(host, size_bytes, MADV_HUGEPAGE); /* advice only: a kernel without shmem THP goes on with small pages */
 
     Ram *ram = g_new0(Ram, 1);
     ram->fd = fd;
+    ram->is_owned = true;
     ram->size_bytes = size_bytes;
     /* The memfd offset of a page is its gpa below 3 GiB, and gpa - 1 GiB from 4 GiB up. */
     slot_add(ram, 0, LOW_END, host, false);
@@ -117,10 +131,10 @@ void ram_free(Ram *ram)
     for (unsigned i = 0; i < ram->nslots; i++)
         if (ram->slot[i].is_rom)
             munmap(ram->slot[i].host, ram->slot[i].size);
-    if (ram->fd >= 0) {
+    if (ram->is_owned)
         munmap(ram->slot[0].host, ram->size_bytes);
+    if (ram->fd >= 0)
         close(ram->fd);
-    }
     g_free(ram);
 }
 

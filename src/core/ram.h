@@ -1,5 +1,6 @@
 /*
- * Guest physical memory: a few slots of host memory, all carved from one memfd that every engine maps once.
+ * Guest physical memory: a few slots of host memory, all carved from one mapping that every engine uses: a memfd where the host backs those
+ * with huge pages, else anonymous memory.
  *
  * ram_slice() is the only place where a guest physical address becomes a host pointer for C code; the software MMU uses
  * ram_find() for the same purpose, page by page.  What is in no slot is MMIO or a hole.
@@ -26,7 +27,8 @@ typedef struct Ram {
     unsigned nslots;
     RamSlot slot[RAM_MAX_SLOTS];
     uint64_t size_bytes; /* RAM only, without ROM */
-    int fd;              /* the memfd, -1 for ram_new_array() */
+    int fd;              /* the memfd; -1: private memory, which no other process can share */
+    bool is_owned;       /* mapped by ram_new() */
     /* Called after the monitor itself (a device, the boot loader) wrote guest memory, so that translations of those bytes
      * are dropped.  NULL until an engine needs it.  Thread: the writer's. */
     void (*written)(void *opaque, Gpa start, uint64_t size);
