@@ -55,6 +55,8 @@ static bool is_ignored_msr(uint32_t msr)
 #define PRED_CMD_BITS  1u
 static bool has_speculation_msrs(const BtCpu *cpu) { return bt_cpuid_has(cpu, 7, 3, 26); }
 
+#define APIC_BASE_ENABLE (1u << 11)
+#define APIC_BASE_X2     (1u << 10)
 static bool is_apic_msr(uint32_t msr)
 {
     return msr == X86_MSR_APIC_BASE || msr == X86_MSR_TSC_DEADLINE || (msr >= X86_MSR_X2APIC_FIRST && msr <= X86_MSR_X2APIC_LAST);
@@ -156,7 +158,8 @@ void ex_wrmsr(BtCpu *cpu, const Insn *insn)
     default: break;
     }
     if (is_fine && is_apic_msr(msr)) {
-        is_fine = bt_host_call(cpu, host_apic_msr_write, msr, value, 0);
+        bool is_x2 = msr >= X86_MSR_X2APIC_FIRST || (msr == X86_MSR_APIC_BASE && value & APIC_BASE_X2);
+        is_fine = !(is_x2 && !bt_cpuid_has(cpu, 1, 2, 21)) && bt_host_call(cpu, host_apic_msr_write, msr, value, 0);
     } else if (is_fine) {
         uint64_t *field = msr_field(cpu, msr);
         if (field)
@@ -200,6 +203,16 @@ void ex_rdpid(BtCpu *cpu, const Insn *insn)
 /* No performance counters exist: every index is out of range. */
 void ex_rdpmc(BtCpu *cpu, const Insn *insn) { bt_raise_code(cpu, X86_EXC_GP, 0); }
 
+/* A local APIC that APIC_BASE has turned off is not there for CPUID either (SDM 3A 11.4.3). */
+#define CPUID_1_EDX_APIC (1u << 9)
+static bool apic_is_enabled(BtCpu *cpu)
+{
+    uint64_t base = APIC_BASE_ENABLE;
+    if (cpu->host && cpu->host->apic_msr_read)
+        bt_host_call(cpu, host_apic_msr_read, X86_MSR_APIC_BASE, (uint64_t)(uintptr_t)&base, 0);
+    return base & APIC_BASE_ENABLE;
+}
+
 void ex_cpuid(BtCpu *cpu, const Insn *insn)
 {
     uint32_t leaf = (uint32_t)cpu->gpr[X86_RAX], subleaf = (uint32_t)cpu->gpr[X86_RCX];
@@ -218,6 +231,8 @@ void ex_cpuid(BtCpu *cpu, const Insn *insn)
     switch (leaf) {
     case 1:
         ebx |= (uint32_t)cpu->index << 24;
+        if (edx & CPUID_1_EDX_APIC && !apic_is_enabled(cpu))
+            edx &= ~CPUID_1_EDX_APIC;
         ecx = (ecx & ~(1u << 27)) | (cpu->mmu.cr4 & X86_CR4_OSXSAVE ? 1u << 27 : 0);
         break;
     case 0xb:

@@ -259,7 +259,7 @@ START_TEST(cpuid_reads_the_model)
     fx->index = 3;
     fx->gpr[X86_RAX] = 0x40000000;
     ck_assert_int_eq(fx_run(ex_cpuid, fx_insn(0xa2)), FX_DONE);
-    ck_assert_mem_eq(&fx->gpr[X86_RBX], "Segu", 4);
+    ck_assert_mem_eq(&fx->gpr[X86_RBX], "VMwa", 4);
     fx->gpr[X86_RAX] = 1;
     ck_assert_int_eq(fx_run(ex_cpuid, fx_insn(0xa2)), FX_DONE);
     ck_assert_uint_eq(fx->gpr[X86_RBX] >> 24, 3);
