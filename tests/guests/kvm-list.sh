@@ -48,6 +48,38 @@ refused() { # NAME ACCEL PATTERN: one line, exit status 3
     report $? "refused: $1" "$tmp/refused"
 }
 
+slat() { # NAME STATUS PATTERN VERB
+    segue slat "$4" >"$tmp/slat" 2>&1
+    [ $? = "$2" ] && grep -q "$3" "$tmp/slat"
+    report $? "slat: $1" "$tmp/slat"
+}
+
+# What only an emulated host puts up with: its module is reloaded and taken away, its device is closed to others.
+lab_checks() {
+    if [ "$mode" = hv ]; then to=on back=off; else to=off back=on; fi
+    slat "status" 0 "mode $mode" status
+    slat "no change" 0 already $back
+    (exec 3</dev/kvm; exec sleep 3) &
+    sleep 1
+    slat "held by a process" 6 "in use by .*sleep" $to
+    wait
+    slat "the other mode" 0 "reloaded with" $to
+    slat "and back" 0 "reloaded with" $back
+    chmod 600 /dev/kvm
+    su nobody -s /bin/sh -c '/lab/segue -accel kvm -kernel /lab/guests/hello' >"$tmp/refused" 2>&1
+    [ $? = 3 ] && grep -q 'no permission.*group' "$tmp/refused"
+    report $? "refused: no permission" "$tmp/refused"
+    chmod 666 /dev/kvm
+    mv /dev/kvm /dev/kvm-away
+    refused "missing device" kvm "is missing.*modprobe"
+    ln -s null /dev/kvm
+    refused "something else in its place" kvm "does not work"
+    rm /dev/kvm
+    mv /dev/kvm-away /dev/kvm
+    echo q | timeout -s KILL 60 segue -accel "kvm:bt" -m 16 -nographic -no-reboot -kernel guests/hello >"$tmp/fallback" 2>&1
+    report $? "a list takes what there is" "$tmp/fallback"
+}
+
 test-kvm-device >"$tmp/device" 2>&1
 report $? "device: state there and back, kicks, refused states" "$tmp/device"
 for guest in hello exit-code triple-fault smc real-mode long-mode; do
@@ -55,6 +87,7 @@ for guest in hello exit-code triple-fault smc real-mode long-mode; do
 done
 if [ "$mode" = hv ]; then other=hwmmu; else other=hv; fi
 refused "$other while $mode is loaded" $other "reload it"
+[ ! -e /lab ] || lab_checks
 linux_boot "64-bit" vmlinuz initrd
 if [ -z "$short" ] && [ -e vmlinuz32 ]; then
     linux_boot "32-bit" vmlinuz32 initrd32
