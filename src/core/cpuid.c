@@ -150,7 +150,7 @@ void cpuid_model_init(CpuidModel *out_model)
     *leaf_add(model, 0x80000005, -1) = (CpuidLeaf){ .leaf = 0x80000005, .ecx = 0x20080140, .edx = 0x20080140 };
     *leaf_add(model, 0x80000006, -1) = (CpuidLeaf){ .leaf = 0x80000006, .ecx = 0x02006140 };
     leaf_add(model, 0x80000007, -1);
-    leaf_add(model, 0x80000008, -1)->eax = 0x3028; /* 48 linear, 40 physical address bits */
+    leaf_add(model, 0x80000008, -1)->eax = 48 << 8 | CPUID_PHYSICAL_BITS; /* 48 linear address bits */
     leaf_add(model, 0x80000021, -1);
     for (size_t i = 0; i < G_N_ELEMENTS(features); i++)
         if (features[i].origin == OURS || host_has(features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit))

@@ -7,6 +7,8 @@
 
 #include "core/cpu.h"
 
+#define CPUID_PHYSICAL_BITS 40 /* MAXPHYADDR */
+
 /* cpuid_model_init: everything there is ("max"). */
 void cpuid_model_init(CpuidModel *out_model);
 

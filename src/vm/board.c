@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/cpuid.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "devices/acpi-pm.h"
@@ -214,7 +215,7 @@ static void chips_build(Board *board, const Config *config)
     board->ioapic = ioapic_new(&(IoapicWires){ .sink = lapic_bus_sink(board->lapic_bus), .id = 0 });
     lapic_bus_set_eoi(board->lapic_bus, ioapic_eoi, board->ioapic);
     board->lapic = lapic_new(&(LapicWires){ .clock = clock, .index = 0, .bus = board->lapic_bus, .cpu_irq = wires->cpu_irq,
-                                            .tsc_hz = wires->tsc_hz, .guest_tsc = board_guest_tsc,
+                                            .physical_bits = CPUID_PHYSICAL_BITS, .tsc_hz = wires->tsc_hz, .guest_tsc = board_guest_tsc,
                                             .pic_acknowledge = board_pic_acknowledge, .nmi = board_nmi, .init = board_cpu_init,
                                             .startup = board_cpu_startup, .opaque = board });
     board->pic = i8259_new(&(I8259Wires){ .output = lapic_lint(board->lapic, 0) });
