@@ -5,7 +5,9 @@
  * dispatcher's stub.
  */
 #include "bt/exec.h"
+#include "bt/trace.h"
 #include "bt/translate.h"
+#include "core/log.h"
 
 static uint64_t next_ip(const BtCpu *cpu, const Insn *in)
 {
@@ -178,6 +180,10 @@ void *bt_dispatch(BtCpu *cpu)
         if (cpu->mode & MODE_DEBUG)
             cpu->eflags &= ~X86_FLAG_RF; /* it was for this instruction */
         use_jump_cache_mode(cpu, mode);
+        if (log_on(LOG_EXEC | LOG_CPU)) {
+            bt_host_call(cpu, trace_enter, block->rip, mode, 0);
+            bt->link_from = NULL; /* so that the next one comes here too */
+        }
         if (bt->link_from) {
             cache_link(bt, cpu, bt->link_from, block);
             bt->link_from = NULL;
@@ -235,7 +241,7 @@ void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site)
         locate(cpu, bt->rx + (uint32_t)site + 1, NULL);
         bt_raise_code(cpu, X86_EXC_GP, 0);
     }
-    if (cpu->poll || cpu->mode_dirty || cpu->interrupt_shadow)
+    if (cpu->poll || cpu->mode_dirty || cpu->interrupt_shadow || log_on(LOG_EXEC | LOG_CPU))
         return NULL;
     bool missing = false;
     BtBlock *block = find_block(cpu, cpu->mode, &missing);

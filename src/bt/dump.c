@@ -7,12 +7,13 @@
 /* Appends the lines for @n bytes, each begun with @indent. */
 static void append_code(GString *out, const char *indent, const uint8_t *code, size_t n, uint64_t address, unsigned code_size)
 {
-    csh handle;
+    static __thread csh handles[9]; /* by code size; opening one takes longer than a block */
     cs_mode mode = code_size == 8 ? CS_MODE_64 : code_size == 4 ? CS_MODE_32 : CS_MODE_16;
-    if (cs_open(CS_ARCH_X86, mode, &handle) != CS_ERR_OK) {
+    if (!handles[code_size] && cs_open(CS_ARCH_X86, mode, &handles[code_size]) != CS_ERR_OK) {
         g_string_append_printf(out, "%s(no disassembler)\n", indent);
         return;
     }
+    csh handle = handles[code_size];
     cs_insn *insn = cs_malloc(handle);
     while (n > 0) {
         const uint8_t *start = code;
@@ -31,7 +32,6 @@ static void append_code(GString *out, const char *indent, const uint8_t *code, s
         }
     }
     cs_free(insn, 1);
-    cs_close(&handle);
 }
 
 char *dump_code(const uint8_t *host, size_t n, uint64_t address, unsigned code_size)
@@ -62,7 +62,7 @@ char *dump_block(const Bt *bt, const BtBlock *block, const uint8_t *guest)
         if (map->guest_at >= shown && map->guest_at + map->length <= block->guest_size) {
             append_code(out, "  ", guest + map->guest_at, map->length, block->rip + map->guest_at, code_size);
             shown = map->guest_at + map->length;
-        } else if (map->guest_at < shown) {
+        } else if (map->guest_at < shown && (i == 0 || map->guest_at != map[-1].guest_at)) {
             g_string_append_printf(out, "    (again at +%u)\n", map->guest_at);
         }
     }

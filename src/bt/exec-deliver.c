@@ -1,5 +1,7 @@
 /* Raising and delivering exceptions and interrupts.  Source: SDM 3A chapter 6; 20.1–20.3 (real, virtual-8086); SDM 2A INT n. */
 #include "bt/exec-seg.h"
+#include "bt/trace.h"
+#include "core/log.h"
 
 /* What bt_deliver() was delivering when a fault came up; BtCpu.delivery_class. */
 enum { CLASS_BENIGN, CLASS_CONTRIBUTORY, CLASS_PAGE_FAULT, CLASS_DOUBLE_FAULT };
@@ -213,6 +215,8 @@ static void deliver(BtCpu *cpu, unsigned vector, bool has_code, uint32_t code, b
 {
     cpu->delivering = true;
     cpu->delivery_external = !is_software_int;
+    if (log_on(LOG_INT))
+        bt_host_call(cpu, trace_event, vector, has_code ? code : ~(uint64_t)0, is_software_int);
     if (bt_is_real(cpu))
         deliver_real(cpu, vector, return_rip);
     else if (bt_long_mode(cpu))

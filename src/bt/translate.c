@@ -15,7 +15,9 @@
  *
  * Loops cannot run for ever without a poll: backward edges and all indirect ones enter at host_poll or slot.
  */
+#include "bt/trace.h"
 #include "bt/translate-priv.h"
+#include "core/log.h"
 
 void tr_map(Tr *t, const Insn *in, bool flags_in_host)
 {
@@ -145,6 +147,8 @@ static void tr_insn(Tr *t, const Insn *in)
     const InsnRow *row = in->row;
     if (!row) {
         t->bt->stat_undefined++;
+        if (log_on(LOG_UNIMP))
+            trace_undefined(in);
         tr_exec(t, in, ex_ud, true);
         return;
     }
@@ -270,5 +274,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     }
     cache_insert(bt, block);
     *cache_code_page(bt, rip + block->cs_base) = 1;
+    if (log_on(LOG_BT))
+        trace_block(cpu, block);
     return block;
 }

@@ -19,10 +19,11 @@ static const struct {
     { "int", LOG_INT, "interrupts and exceptions" },
     { "guest_errors", LOG_GUEST_ERRORS, "wrong use of a device by the guest" },
     { "unimp", LOG_UNIMP, "use of something that does not exist here" },
-    { "bt", LOG_BT, "what the translator does" },
-    { "exec", LOG_EXEC, "every block entered (slow)" },
+    { "bt", LOG_BT, "every block translated: guest and host code" },
+    { "exec", LOG_EXEC, "every block entered; blocks are not chained (slow)" },
     { "prof", LOG_PROF, "statistics at the end" },
     { "kvm", LOG_KVM, "what is asked of KVM" },
+    { "cpu", LOG_CPU, "registers at every block entered (with exec)" },
     { "cpu_reset", LOG_CPU_RESET, "registers at reset and triple fault" },
 };
 

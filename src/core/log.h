@@ -14,10 +14,11 @@ enum {
     LOG_GUEST_ERRORS = 1u << 2, /* the guest used a device in a wrong way */
     LOG_UNIMP = 1u << 3,        /* the guest used what we do not have */
     LOG_BT = 1u << 4,           /* translator */
-    LOG_EXEC = 1u << 5,         /* every block entered: slow */
+    LOG_EXEC = 1u << 5,         /* every block entered, none chained: slow */
     LOG_PROF = 1u << 6,         /* profile and statistics at the end */
     LOG_KVM = 1u << 7,
     LOG_CPU_RESET = 1u << 8,    /* registers at reset and triple fault */
+    LOG_CPU = 1u << 9,          /* registers with every line of LOG_EXEC */
 };
 
 /* The current mask.  Written at start-up only. */
