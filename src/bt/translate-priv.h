@@ -52,7 +52,7 @@ typedef struct Tr {
         bool flags_in_host, is_backward;
     } edge[EDGES_MAX];
     unsigned nedges;
-    uint8_t *poll_jump;
+    uint8_t *poll_jump, *host_poll_jump;
     uint8_t *entry_seg_jump;
     bool ended; /* the main line has left the block */
 } Tr;

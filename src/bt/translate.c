@@ -7,9 +7,9 @@
  *
  * Block layout:
  *
- *     host_poll:  flags → slot              (only when the block may read the flags it is entered with)
  *     slot:       poll; leave if asked to
- *                 slot → flags              (likewise)
+ *                 slot → flags              (only when the block may read the flags it is entered with)
+ *     host_poll:  poll without flags        (likewise; else the same as slot)
  *     main:       instructions, edges
  *                 slow paths, edge stubs
  *
@@ -173,14 +173,27 @@ static void tr_insn(Tr *t, const Insn *in)
     }
 }
 
+/* The poll of an entry whose flags are in the host's and needed: JRCXZ tests without touching them. */
+static void host_poll(Tr *t)
+{
+    Emit *e = &t->e;
+    e_mov_rr(e, true, H_T1, H_RCX);
+    e_gs(e, false, XO_MOV_RM, H_RCX, CPU_OFF(poll));
+    e8(e, 0xe3); /* jrcxz */
+    e8(e, 0);
+    uint8_t *rel8 = e->p - 1;
+    e_mov_rr(e, true, H_RCX, H_T1);
+    e_flags_save(e);
+    t->host_poll_jump = e_jmp_later(e);
+    *rel8 = (uint8_t)(e->p - (rel8 + 1));
+    e_mov_rr(e, true, H_RCX, H_T1);
+}
+
 static void block_entries(Tr *t, bool polls)
 {
     Emit *e = &t->e;
     BtBlock *b = t->block;
     b->flags_live_in = t->live_in[0] != 0;
-    b->host_poll_at = (uint32_t)(e->p - t->bt->rw);
-    if (b->flags_live_in)
-        e_flags_save(e);
     b->slot_at = (uint32_t)(e->p - t->bt->rw);
     if (polls) {
         e_gs_cmp0(e, CPU_OFF(poll));
@@ -190,6 +203,16 @@ static void block_entries(Tr *t, bool polls)
         e_gs_mov8(e, CPU_OFF(step), 1);
     if (b->flags_live_in)
         e_flags_restore(e);
+    if (b->flags_live_in && polls) {
+        e8(e, 0xeb); /* jmp short, to main */
+        e8(e, 0);
+        uint8_t *rel8 = e->p - 1;
+        b->host_poll_at = (uint32_t)(e->p - t->bt->rw);
+        host_poll(t);
+        *rel8 = (uint8_t)(e->p - (rel8 + 1));
+    } else {
+        b->host_poll_at = b->slot_at;
+    }
     b->main_at = (uint32_t)(e->p - t->bt->rw);
     t->flags = b->flags_live_in ? FLAGS_HOST : FLAGS_NONE;
 }
@@ -222,7 +245,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     memset(t, 0, offsetof(Tr, slow));
     t->nslow = t->nedges = 0;
     t->open = NULL;
-    t->poll_jump = NULL;
+    t->poll_jump = t->host_poll_jump = NULL;
     t->ended = false;
     t->e = (Emit){.p = bt->code_p, .to_exec = bt->rx - bt->rw};
     t->bt = bt;
@@ -254,6 +277,8 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     tr_slow_paths(t);
     if (t->poll_jump) {
         e_patch32(t->poll_jump, t->e.p);
+        if (t->host_poll_jump)
+            e_patch32(t->host_poll_jump, t->e.p);
         e_mov_imm(&t->e, H_T0, rip);
         e_store_gs(&t->e, H_T0, CPU_OFF(rip));
         e_jmp(&t->e, bt->stub_save_dispatch_rw);
