@@ -80,6 +80,10 @@ Config *config_new(void)
     config->virtio = g_ptr_array_new_with_free_func(virtio_config_free);
     config->ignored = g_ptr_array_new_with_free_func(g_free);
     config->rtc_base = -1;
+    config->controls = g_ptr_array_new_with_free_func((GDestroyNotify)char_config_free);
+    config->control_chardevs = g_ptr_array_new_with_free_func(g_free);
+    config->notices = g_ptr_array_new_with_free_func(g_free);
+    mode_config_init(&config->modes);
     return config;
 }
 
@@ -110,6 +114,11 @@ void config_free(Config *config)
     g_ptr_array_free(config->virtio, TRUE);
     char_config_free(config->debugcon);
     g_free(config->debugcon_chardev);
+    g_ptr_array_free(config->controls, TRUE);
+    g_ptr_array_free(config->control_chardevs, TRUE);
+    g_ptr_array_free(config->notices, TRUE);
+    g_free(config->guest_os);
+    g_free(config->plan_host);
     g_free(config->pidfile);
     g_free(config->log_path);
     g_ptr_array_free(config->ignored, TRUE);

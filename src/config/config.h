@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config/dialect.h"
 #include "config/opts.h"
 
 #define CONFIG_MAX_SERIAL 4
@@ -130,6 +131,15 @@ typedef struct Config {
     CharConfig *debugcon; /* NULL: no port e9 */
     char *debugcon_chardev;
     uint16_t debugcon_port;
+
+    GPtrArray *controls;         /* CharConfig: where QMP is spoken; complete after check */
+    GPtrArray *control_chardevs; /* char *: "-mon chardev=ID,mode=control", not resolved yet */
+
+    /* From a .vmx file. */
+    ModeConfig modes;
+    char *guest_os, *plan_host; /* NULL when not given */
+    bool is_vmi;
+    GPtrArray *notices; /* char *: what the user should know, each with file:line */
 
     char *pidfile;
     bool rtc_local; /* -rtc base=localtime */
