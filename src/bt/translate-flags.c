@@ -10,6 +10,19 @@
  */
 #include "bt/translate-priv.h"
 
+/* What the row says, made sharper by the immediate: a shift by a constant that is not zero keeps no flag. */
+static uint16_t flags_read(const Insn *in)
+{
+    const InsnRow *row = in->row;
+    bool shift = in->map == MAP_1B && (in->opcode == 0xc0 || in->opcode == 0xc1);
+    bool double_shift = in->map == MAP_0F && (in->opcode == 0xa4 || in->opcode == 0xac);
+    unsigned size = insn_size_bytes(in, row->operand[0] & 0xff);
+    /* SHLD and SHRD of 16 bits by more than 16 leave the flags undefined: whatever the host makes of them, from the same inputs. */
+    if ((!shift && !double_shift) || (in->imm & (size == 8 ? 63 : 31)) == 0 || (double_shift && size == 2))
+        return row->flags_read;
+    return shift && (row->digit == 2 || row->digit == 3) ? X86_FLAG_CF : 0;
+}
+
 void tr_flags_analyse(Tr *t)
 {
     uint16_t live = X86_FLAGS_STATUS;
@@ -19,7 +32,7 @@ void tr_flags_analyse(Tr *t)
         if (!row || row->how == HOW_CALL)
             live = X86_FLAGS_STATUS;
         else
-            live = (uint16_t)((live & ~row->flags_written) | row->flags_read);
+            live = (uint16_t)((live & ~row->flags_written) | flags_read(&t->insns[i]));
         t->live_in[i] = live;
     }
     if (t->ninsns == 0)
@@ -80,7 +93,7 @@ void tr_flags_before(Tr *t, const Insn *insn)
 {
     const InsnRow *row = insn->row;
     uint16_t survive = t->live_out[t->i] & (uint16_t)~row->flags_written;
-    if (row->flags_read || (row->flags_written && survive))
+    if (flags_read(insn) || (row->flags_written && survive))
         tr_flags_to_host(t);
 }
 
