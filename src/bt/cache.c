@@ -168,6 +168,15 @@ static void exit_point_at(Bt *bt, BtExit *exit, uint32_t at)
     }
 }
 
+bool cache_is_global(const BtCpu *cpu, const BtBlock *block)
+{
+    Gva gva = block->rip + block->cs_base;
+    if (!(block->mode & MODE_CODE64))
+        gva = (uint32_t)gva;
+    const TlbEntry *e = &cpu->mmu.tlb[bt_mmu_index(cpu)][(gva >> PAGE_SHIFT) % TLB_SIZE];
+    return gva - e->tag_read < PAGE_SIZE && e->info & TLB_INFO_GLOBAL;
+}
+
 void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
 {
     if (exit->mode & (MODE_TF | MODE_DEBUG) || exit->to || !exit->from->is_valid || !block->is_valid || block->crosses_page || exit->mode != block->mode ||
@@ -176,7 +185,7 @@ void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
     if (!exit->uses_cell && page_of(exit->from->gpa) != page_of(block->gpa))
         return;
     if (exit->uses_cell) {
-        unsigned class = exit->mode & MODE_USER ? 1 : 0;
+        unsigned class = cache_is_global(cpu, block) ? 0 : 1;
         if (bt->nlinked_cells[class] >= CACHE_CELLS)
             return;
         bt->linked_cells[class][bt->nlinked_cells[class]++] = (uint32_t)(exit - bt->exits);
@@ -275,6 +284,15 @@ static void block_drop(Bt *bt, BtCpu *cpu, BtBlock *block)
     bt->stat_invalidated++;
 }
 
+/* Whether the bytes that @block has on the page @page, by its first or its second page, overlap [gpa, end). */
+static bool block_overlaps(const BtBlock *block, Gpa page, Gpa gpa, Gpa end)
+{
+    unsigned first = (unsigned)(PAGE_SIZE - page_offset(block->gpa));
+    if (block->page[0] == page && gpa < block->gpa + (block->crosses_page ? first : block->guest_size) && block->gpa < end)
+        return true;
+    return block->crosses_page && block->page[1] == page && gpa < page + (block->guest_size - first) && page < end;
+}
+
 bool cache_invalidate(Bt *bt, BtCpu *cpu, Gpa gpa, uint64_t size)
 {
     bool found = false;
@@ -284,9 +302,7 @@ bool cache_invalidate(Bt *bt, BtCpu *cpu, Gpa gpa, uint64_t size)
         for (BtBlock *b = list ? *list : NULL; b; b = next) {
             unsigned side = b->page[0] == page ? 0 : 1;
             next = b->page_next[side];
-            uint64_t start = side == 0 ? b->gpa : page;
-            uint64_t end = side == 0 ? b->gpa + b->guest_size : page + (b->guest_size - (PAGE_SIZE - page_offset(b->gpa)));
-            if (gpa < end && start < gpa + size) {
+            if (block_overlaps(b, page, gpa, gpa + size)) {
                 block_drop(bt, cpu, b);
                 found = true;
             }
@@ -341,7 +357,11 @@ const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out
 
 void jump_cache_flush(BtCpu *cpu, bool global)
 {
-    for (unsigned class = global ? 0 : 1; class < 2; class++)
+    for (unsigned class = 0; class < 2; class++) {
+        if (!global && !cpu->jump_cache_local[class])
+            continue;
         for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
             cpu->jump_cache[class][i].rip = jump_cache_empty(i);
+        cpu->jump_cache_local[class] = false;
+    }
 }

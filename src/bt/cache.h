@@ -96,7 +96,7 @@ typedef struct Bt {
     BtBlock **page_blocks[RAM_MAX_SLOTS]; /* by slot and page */
     uint8_t *page_writes[RAM_MAX_SLOTS];  /* likewise: stores that hit no block, saturating; see cache_note_write() */
     CodeMap *code_map;
-    /* Cells in use, for reset: indexes of exits, by class 0 = kernel, 1 = user. */
+    /* Cells in use, for reset: indexes of exits, by class: 0 = target on a global page, 1 = on another. */
     uint32_t *linked_cells[2];
     uint32_t nlinked_cells[2];
 
@@ -137,7 +137,7 @@ void cache_insert(Bt *bt, BtBlock *block);
 
 /* cache_link: makes @exit go to @block directly, when the rules above allow. */
 void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block);
-/* cache_reset_cells: forgets cross-page edges; @global: the kernel's too. */
+/* cache_reset_cells: forgets cross-page edges; @global: those to global pages too. */
 void cache_reset_cells(Bt *bt, bool global);
 /* cache_invalidate: drops the blocks with bytes in [@gpa, @gpa + @size).  True when there was one. */
 bool cache_invalidate(Bt *bt, BtCpu *cpu, Gpa gpa, uint64_t size);
@@ -153,5 +153,8 @@ static inline bool cache_contains(const Bt *bt, const uint8_t *pc) { return pc >
 
 static inline uint8_t *cache_code_page(Bt *bt, Gva gva) { return &bt->code_pages[gva >> PAGE_SHIFT & 4095]; }
 
-/* jump_cache_flush: empties the inline caches of indirect branches. */
+/* cache_is_global: the page of @block, which the vCPU is about to enter, survives a CR3 load. */
+bool cache_is_global(const BtCpu *cpu, const BtBlock *block);
+
+/* jump_cache_flush: empties the inline caches of indirect branches; those with nothing but global pages only for @global. */
 void jump_cache_flush(BtCpu *cpu, bool global);

@@ -135,6 +135,7 @@ struct BtCpu {
 
     JumpCacheEntry jump_cache[2][JUMP_CACHE_SIZE]; /* by CPL < 3 / CPL 3 */
     uint32_t jump_cache_mode[2];                    /* MODE_* its entries are valid for */
+    bool jump_cache_local[2];                       /* it may hold entries for pages that are not global */
 
     uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64))); /* guest's x87/vector state when !fpu_live */
     uint8_t host_xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));

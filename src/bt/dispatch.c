@@ -128,6 +128,16 @@ static bool has_event(const BtCpu *cpu)
              (__atomic_load_n(&cpu->nmi_line, __ATOMIC_RELAXED) && !cpu->nmi_masked)));
 }
 
+/* The jump cache's entry for cpu->rip, NULL where code in this mode does not use the cache. */
+static JumpCacheEntry *jump_cache_entry(BtCpu *cpu, uint32_t mode)
+{
+    unsigned class = mode & MODE_USER ? 1 : 0;
+    if (cpu->jump_cache_mode[class] != mode || !(mode & (MODE_CODE64 | MODE_FLAT)) ||
+        mode & (MODE_AC | MODE_ONE | MODE_TF | MODE_DEBUG))
+        return NULL;
+    return &cpu->jump_cache[class][cpu->rip & (JUMP_CACHE_SIZE - 1)];
+}
+
 void *bt_dispatch(BtCpu *cpu)
 {
     Bt *bt = cpu->bt;
@@ -163,6 +173,9 @@ void *bt_dispatch(BtCpu *cpu)
         if (cpu->mode & MODE_DEBUG)
             bt_debug_fetch(cpu);
         uint32_t mode = cpu->mode | (cpu->interrupt_shadow ? MODE_ONE : 0);
+        JumpCacheEntry *cached = jump_cache_entry(cpu, mode);
+        if (cached && cached->rip == cpu->rip && !bt->link_from && !cpu->debug_shadow && !log_on(LOG_EXEC | LOG_CPU))
+            return cached->host;
         bool missing = false;
         BtBlock *block = find_block(cpu, mode, &missing);
         if (!block) {
@@ -187,6 +200,8 @@ void *bt_dispatch(BtCpu *cpu)
         if (bt->link_from) {
             cache_link(bt, cpu, bt->link_from, block);
             bt->link_from = NULL;
+        } else if (cached && !block->crosses_page) {
+            *cached = (JumpCacheEntry){.rip = cpu->rip, .host = bt->rx + block->slot_at};
         }
         return bt->rx + block->slot_at;
     }
@@ -252,6 +267,8 @@ void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site)
         JumpCacheEntry *e = &cpu->jump_cache[class][rip & (JUMP_CACHE_SIZE - 1)];
         e->rip = rip;
         e->host = bt->rx + block->slot_at;
+        if (!cache_is_global(cpu, block))
+            cpu->jump_cache_local[class] = true;
     }
     return bt->rx + block->slot_at;
 }
