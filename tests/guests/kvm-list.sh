@@ -80,6 +80,18 @@ lab_checks() {
     report $? "a list takes what there is" "$tmp/fallback"
 }
 
+# Monitor commands to a running guest, and a reset of the whole machine.
+monitor() {
+    { sleep 4; echo "info registers"; echo stop; sleep 1; echo cont; echo system_reset; sleep 5; echo "info status"; echo quit; } |
+        timeout -s KILL 40 segue -accel "$mode" -m 16 -display none -serial file:"$tmp/serial" -monitor stdio -kernel guests/selftest \
+        >"$tmp/monitor" 2>&1
+    [ $? = 0 ] && [ "$(grep -a -c 'SELFTEST OK' "$tmp/serial")" = 2 ] && grep -q 'RIP=' "$tmp/monitor"
+    report $? "monitor: registers, stop, cont, reset" "$tmp/monitor"
+    timeout -s KILL 10 segue -accel "$mode" -m 16 -display none -serial file:"$tmp/serial" -kernel guests/triple-fault >/dev/null 2>&1
+    [ "$(grep -a -c 'triple fault next' "$tmp/serial")" -gt 1 ]
+    report $? "a triple fault resets, again and again"
+}
+
 test-kvm-device >"$tmp/device" 2>&1
 report $? "device: state there and back, kicks, refused states" "$tmp/device"
 for guest in hello exit-code triple-fault smc real-mode long-mode; do
@@ -87,6 +99,7 @@ for guest in hello exit-code triple-fault smc real-mode long-mode; do
 done
 if [ "$mode" = hv ]; then other=hwmmu; else other=hv; fi
 refused "$other while $mode is loaded" $other "reload it"
+monitor
 [ ! -e /lab ] || lab_checks
 linux_boot "64-bit" vmlinuz initrd
 if [ -z "$short" ] && [ -e vmlinuz32 ]; then
