@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "bt/bt.h"
+#include "commands.h"
 #include "config/config.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -96,25 +97,32 @@ static int slat(const char *verb)
     return 0;
 }
 
-/* "segue WORD …"; @argument may be NULL */
-static int subcommand(const char *word, const char *argument)
+/* "segue WORD …"; @argv is what follows, ended by NULL */
+static int subcommand(const char *word, int argc, const char *const *argv)
 {
     g_autofree char *text = NULL;
+    const Command *command = command_find(word);
     if (!strcmp(word, "slat"))
-        return slat(argument);
+        return slat(argv[0]);
     if (!strcmp(word, "version"))
         text = args_version();
     else if (!strcmp(word, "help"))
         text = args_help();
+    for (int i = 0; command && i < argc && !text; i++)
+        if (!strcmp(argv[i], "--help"))
+            text = command_help(command);
     if (text) {
         fputs(text, stdout);
         return 0;
     }
-    if (!strcmp(word, "run"))
-        fprintf(stderr, "segue: run: .vmx files are not in this version; use QEMU-style options, see segue -help\n");
-    else
-        fprintf(stderr, "segue: '%s': unknown command; known: version, help, slat; or QEMU-style options, see segue -help\n", word);
-    return VMM_ERROR_USAGE;
+    if (!command) {
+        g_autofree char *list = commands_list();
+        fprintf(stderr, "segue: '%s': unknown command; known: version, help, slat, %s; or QEMU-style options, see segue -help\n", word, list);
+        return VMM_ERROR_USAGE;
+    }
+    g_autoptr(GError) error = NULL;
+    int status = command->run(argc, argv, guest_run, &error);
+    return error ? fail(error) : status;
 }
 
 int main(int argc, char **argv)
@@ -122,7 +130,7 @@ int main(int argc, char **argv)
     g_autofree char *program = g_path_get_basename(argv[0]);
     bool is_qemu = g_str_has_prefix(program, "qemu-system-") || !strcmp(program, "kvm");
     if (argc > 1 && argv[1][0] != '-' && !is_qemu)
-        return subcommand(argv[1], argv[2]);
+        return subcommand(argv[1], argc - 2, (const char *const *)argv + 2);
     g_autoptr(Config) config = config_new();
     g_autoptr(GError) error = NULL;
     if (!args_parse(config, argc - 1, (const char *const *)argv + 1, &error))

@@ -139,6 +139,7 @@ typedef struct Config {
     ModeConfig modes;
     char *guest_os, *plan_host; /* NULL when not given */
     bool is_vmi;
+    bool is_fallback;   /* the mode is not the one that was asked for */
     GPtrArray *notices; /* char *: what the user should know, each with file:line */
 
     char *pidfile;
