@@ -150,7 +150,7 @@ void ex_enter(BtCpu *cpu, const Insn *insn)
     uint64_t mask = bt_stack_mask(cpu);
     StackFrame frame = stack_frame_current(cpu);
     stack_frame_push(&frame, size, cpu->gpr[X86_RBP]);
-    uint64_t frame_pointer = frame.sp;
+    uint64_t frame_pointer = mask == 0xffff ? (cpu->gpr[X86_RSP] & ~mask) | frame.sp : frame.sp; /* FrameTemp is all of eSP */
     if (level > 0) {
         for (unsigned i = 1; i < level; i++) {
             uint64_t at = (cpu->gpr[X86_RBP] - (uint64_t)i * size) & mask;
