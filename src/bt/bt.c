@@ -29,8 +29,12 @@ static void on_flushed(void *opaque, bool global)
 static void on_flushed_page(void *opaque, Gva page)
 {
     BtCpu *cpu = opaque;
-    if (*cache_code_page(cpu->bt, page))
+    if (!*cache_code_page(cpu->bt, page))
+        return;
+    if (cache_is_kernel_half(cpu, page))
         on_flushed(opaque, true);
+    else
+        cache_reset_page(cpu->bt, cpu, page);
 }
 
 static bool host_has_bmi2(void)

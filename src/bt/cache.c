@@ -185,7 +185,7 @@ void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
     if (!exit->uses_cell && page_of(exit->from->gpa) != page_of(block->gpa))
         return;
     if (exit->uses_cell) {
-        unsigned class = cache_is_global(cpu, block) ? 0 : 1;
+        unsigned class = cache_is_global(cpu, block) && cache_is_kernel_half(cpu, block->rip) ? 0 : 1;
         if (bt->nlinked_cells[class] >= CACHE_CELLS)
             return;
         bt->linked_cells[class][bt->nlinked_cells[class]++] = (uint32_t)(exit - bt->exits);
@@ -243,6 +243,23 @@ void cache_reset_cells(Bt *bt, bool global)
         }
         bt->nlinked_cells[class] = 0;
     }
+    bt->link_from = NULL;
+}
+
+void cache_reset_page(Bt *bt, BtCpu *cpu, Gva page)
+{
+    for (uint32_t i = 0; i < bt->nlinked_cells[1]; i++) {
+        BtExit *exit = &bt->exits[bt->linked_cells[1][i]];
+        if (exit->to && page_of(exit->target_rip + exit->from->cs_base) == page) {
+            list_remove_exit(exit->to, exit);
+            exit_unlink(bt, exit);
+            bt->stat_cell_resets++;
+        }
+    }
+    for (unsigned class = 0; class < 2; class++)
+        for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
+            if (page_of(cpu->jump_cache[class][i].rip) == page)
+                cpu->jump_cache[class][i].rip = jump_cache_empty(i);
     bt->link_from = NULL;
 }
 
@@ -353,6 +370,18 @@ const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out
     }
     *out_block = b;
     return found;
+}
+
+void jump_cache_fill(BtCpu *cpu, const BtBlock *block)
+{
+    unsigned class = cpu->mode & MODE_USER ? 1 : 0;
+    if (block->crosses_page || cpu->jump_cache_mode[class] != block->mode)
+        return;
+    JumpCacheEntry *e = &cpu->jump_cache[class][block->rip & (JUMP_CACHE_SIZE - 1)];
+    e->rip = block->rip;
+    e->host = cpu->bt->rx + block->slot_at;
+    if (!cache_is_global(cpu, block))
+        cpu->jump_cache_local[class] = true;
 }
 
 void jump_cache_flush(BtCpu *cpu, bool global)

@@ -139,6 +139,13 @@ void cache_insert(Bt *bt, BtBlock *block);
 void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block);
 /* cache_reset_cells: forgets cross-page edges; @global: those to global pages too. */
 void cache_reset_cells(Bt *bt, bool global);
+/* cache_reset_page: forgets the edges and the jump cache's entries that lead to the linear page @page, which is outside the kernel half. */
+void cache_reset_page(Bt *bt, BtCpu *cpu, Gva page);
+/* cache_is_kernel_half: where operating systems keep global pages; edges to global pages elsewhere are treated as the others. */
+static inline bool cache_is_kernel_half(const BtCpu *cpu, Gva gva)
+{
+    return cpu->mmu.efer & X86_EFER_LMA ? (int64_t)gva < 0 : gva >= 0x80000000u;
+}
 /* cache_invalidate: drops the blocks with bytes in [@gpa, @gpa + @size).  True when there was one. */
 bool cache_invalidate(Bt *bt, BtCpu *cpu, Gpa gpa, uint64_t size);
 
@@ -156,5 +163,7 @@ static inline uint8_t *cache_code_page(Bt *bt, Gva gva) { return &bt->code_pages
 /* cache_is_global: the page of @block, which the vCPU is about to enter, survives a CR3 load. */
 bool cache_is_global(const BtCpu *cpu, const BtBlock *block);
 
+/* jump_cache_fill: the branches that come next to the RIP of @block, which was found in the current mode, find it without C. */
+void jump_cache_fill(BtCpu *cpu, const BtBlock *block);
 /* jump_cache_flush: empties the inline caches of indirect branches; those with nothing but global pages only for @global. */
 void jump_cache_flush(BtCpu *cpu, bool global);

@@ -200,8 +200,8 @@ void *bt_dispatch(BtCpu *cpu)
         if (bt->link_from) {
             cache_link(bt, cpu, bt->link_from, block);
             bt->link_from = NULL;
-        } else if (cached && !block->crosses_page) {
-            *cached = (JumpCacheEntry){.rip = cpu->rip, .host = bt->rx + block->slot_at};
+        } else if (cached) {
+            jump_cache_fill(cpu, block);
         }
         return bt->rx + block->slot_at;
     }
@@ -262,14 +262,7 @@ void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site)
     BtBlock *block = find_block(cpu, cpu->mode, &missing);
     if (!block)
         return NULL;
-    unsigned class = cpu->mode & MODE_USER ? 1 : 0;
-    if (!block->crosses_page && cpu->jump_cache_mode[class] == cpu->mode) {
-        JumpCacheEntry *e = &cpu->jump_cache[class][rip & (JUMP_CACHE_SIZE - 1)];
-        e->rip = rip;
-        e->host = bt->rx + block->slot_at;
-        if (!cache_is_global(cpu, block))
-            cpu->jump_cache_local[class] = true;
-    }
+    jump_cache_fill(cpu, block);
     return bt->rx + block->slot_at;
 }
 
