@@ -43,6 +43,13 @@ static bool host_has_bmi2(void)
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_BMI2;
 }
 
+/* XSAVE, turned on by the host's kernel. */
+static bool host_has_xsave(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_OSXSAVE;
+}
+
 static void bt_cpu_free(Cpu *base)
 {
     BtCpu *cpu = bt_cpu(base);
@@ -74,6 +81,11 @@ static BtCpu *block_map(void)
 
 static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
 {
+    if (!host_has_xsave()) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_NO_MODE, "-accel bt: the host's CPU or kernel has no XSAVE, which bt needs; "
+                    "use a CPU of 2011 or later (or -accel kvm)");
+        return NULL;
+    }
     insn_decode_init();
     BtCpu *cpu = block_map();
     if (!cpu) {

@@ -21,12 +21,17 @@ report() { # STATUS NAME [FILE]
 now() { cut -d ' ' -f 1 /proc/uptime; }
 
 # The same guest in both engines: what it prints and how the monitor ends must be equal.
-guest_compare() {
+guest_compare() { # NAME LINES: it prints at least so many
     for engine in bt "$mode"; do
         echo q | timeout -s KILL 60 segue -accel "$engine" -m 16 -nographic -no-reboot -kernel "guests/$1" >"$tmp/out-$engine" 2>&1
         echo "status $?" >>"$tmp/out-$engine"
         sed -i "s/\(guest crashed: triple fault\).*/\1/" "$tmp/out-$engine" # each engine knows other details
     done
+    if grep -q 'no XSAVE' "$tmp/out-bt"; then # the emulated Intel host: nothing to compare with
+        ! grep -qE 'WRONG|status ([^05]|..)' "$tmp/out-$mode" && [ "$(wc -l <"$tmp/out-$mode")" -gt "$2" ]
+        report $? "guest $1: $mode" "$tmp/out-$mode"
+        return
+    fi
     cmp -s "$tmp/out-bt" "$tmp/out-$mode"
     report $? "guest $1: bt and $mode agree" "$tmp/out-$mode"
 }
@@ -94,9 +99,12 @@ monitor() {
 
 test-kvm-device >"$tmp/device" 2>&1
 report $? "device: state there and back, kicks, refused states" "$tmp/device"
-for guest in hello exit-code triple-fault smc real-mode long-mode; do
-    [ ! -e guests/$guest ] || guest_compare $guest
-done
+guest_compare hello 1
+guest_compare exit-code 0
+guest_compare triple-fault 2
+guest_compare smc 5
+guest_compare real-mode 7
+guest_compare long-mode 6
 if [ "$mode" = hv ]; then other=hwmmu; else other=hv; fi
 refused "$other while $mode is loaded" $other "reload it"
 monitor
