@@ -57,7 +57,8 @@ static gboolean arg_accel(Config *config, const char *value, GError **error)
 {
     if (!strcmp(value, "help") || !strcmp(value, "?")) {
         config->action = CONFIG_TEXT;
-        replace(&config->text, "Accelerators supported in this version:\nbt (tcg is a synonym)\n");
+        replace(&config->text, "Accelerators supported in this version:\nbt (tcg is a synonym)\nkvm (where the host has /dev/kvm)\n"
+                "hwmmu (kvm with ept or npt on)\nhv (kvm with ept or npt off)\n");
         return TRUE;
     }
     g_autoptr(Opts) opts = opts_parse("-accel", value, "accel", error);
