@@ -5,4 +5,5 @@ GOLDEN page-end, 64, 0xff4
     add eax, ecx
     mov edx, 2
     mov esi, 3
+    hlt
 GOLDEN_END page-end
