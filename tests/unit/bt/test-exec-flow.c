@@ -95,6 +95,21 @@ START_TEST(enter_and_leave)
 }
 END_TEST
 
+START_TEST(enter_on_a_16_bit_stack_keeps_the_upper_half)
+{
+    fx_protected();
+    fx->seg[X86_SS].attr &= ~X86_SEG_DB;
+    fx->gpr[X86_RSP] = 0x10000 | STACK0;
+    fx->gpr[X86_RBP] = DATA;
+    Insn enter = fx_insn(0xc8);
+    enter.imm2 = 1;
+    ck_assert_int_eq(fx_run(ex_enter, enter), FX_DONE);
+    ck_assert_uint_eq(fx->gpr[X86_RBP], 0x10000 | (STACK0 - 4));
+    ck_assert_uint_eq(fx->gpr[X86_RSP], 0x10000 | (STACK0 - 8));
+    ck_assert_uint_eq(fx_get(STACK0 - 8, 4), 0x10000 | (STACK0 - 4));
+}
+END_TEST
+
 START_TEST(pop_to_memory_uses_the_new_stack_pointer)
 {
     fx_long();
@@ -280,6 +295,7 @@ int main(void)
     tcase_add_loop_test(tcase, call_and_ret, 0, nstacks);
     tcase_add_test(tcase, pusha_and_popa);
     tcase_add_test(tcase, enter_and_leave);
+    tcase_add_test(tcase, enter_on_a_16_bit_stack_keeps_the_upper_half);
     tcase_add_test(tcase, pop_to_memory_uses_the_new_stack_pointer);
     tcase_add_loop_test(tcase, popf_respects_privilege, 0, (int)(sizeof popfs / sizeof popfs[0]));
     tcase_add_test(tcase, sti_shadows_one_instruction);

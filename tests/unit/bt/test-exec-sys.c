@@ -316,6 +316,69 @@ START_TEST(state_round_trip)
 }
 END_TEST
 
+START_TEST(speculation_msrs)
+{
+    static CpuidModel model;
+    uint64_t value;
+    fx_long();
+    ck_assert_int_eq(write_msr(0x48, 5), FX_DONE);
+    ck_assert_int_eq(read_msr(0x48, &value), FX_DONE);
+    ck_assert_uint_eq(value, 5);
+    ck_assert_int_eq(write_msr(0x48, 8), X86_EXC_GP);
+    ck_assert_int_eq(write_msr(0x49, 1), FX_DONE);
+    ck_assert_int_eq(read_msr(0x49, &value), X86_EXC_GP); /* a command, not a register */
+    cpuid_model_init(&model);
+    ck_assert(cpuid_model_set(&model, "spec-ctrl", false, NULL));
+    fx->cpuid = &model;
+    ck_assert_int_eq(read_msr(0x48, &value), X86_EXC_GP);
+}
+END_TEST
+
+START_TEST(x2apic_needs_its_cpuid_bit)
+{
+    static CpuidModel model;
+    uint64_t base = 0xfee00900;
+    cpuid_model_init(&model);
+    ck_assert(cpuid_model_set(&model, "x2apic", false, NULL));
+    fx_long();
+    fx->cpuid = &model;
+    ck_assert_int_eq(write_msr(X86_MSR_APIC_BASE, base | 1 << 10), X86_EXC_GP);
+    ck_assert_int_eq(write_msr(0x808, 0), X86_EXC_GP);
+}
+END_TEST
+
+START_TEST(system_segments_need_canonical_bases)
+{
+    fx_long();
+    Insn ltr = fx_insn_reg(0x00, 3, X86_RAX);
+    fx->gpr[X86_RAX] = SEL_TSS;
+    fx_put(GDT + SEL_TSS + 5, 1, 0x89);
+    fx_put(GDT + SEL_TSS + 8, 8, 0xaaaaaaaa);
+    ck_assert_int_eq(fx_run(ex_ltr, ltr), X86_EXC_GP);
+    ck_assert_uint_eq(fx->exception.code, SEL_TSS);
+    ck_assert_uint_eq(fx_get(GDT + SEL_TSS + 5, 1), 0x89); /* not busy */
+    fx_put(GDT + SEL_TSS + 8, 8, 0xffffaaaa);
+    fx_put(GDT + SEL_TSS + 2, 2, 0);
+    ck_assert_int_eq(fx_run(ex_ltr, ltr), FX_DONE);
+}
+END_TEST
+
+START_TEST(sysret_single_steps_by_the_flags_it_loads)
+{
+    fx_long();
+    fx->mmu.efer |= X86_EFER_SCE;
+    fx->gpr[X86_RCX] = CODE;
+    fx->gpr[X86_R11] = X86_FLAG_TF | X86_FLAG_FIXED;
+    Insn sysret = fx_insn(0x07);
+    sysret.opsize = 8;
+    ck_assert_int_eq(fx_run(ex_sysret, sysret), FX_DONE);
+    ck_assert_uint_eq(fx->step, 1);
+    fx->sfmask = X86_FLAG_TF;
+    ck_assert_int_eq(fx_run(ex_syscall, fx_insn(0x05)), FX_DONE);
+    ck_assert_uint_eq(fx->step, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("exec-sys");
@@ -333,6 +396,10 @@ int main(void)
     tcase_add_test(tcase, cpuid_reads_the_model);
     tcase_add_test(tcase, debug_registers);
     tcase_add_test(tcase, state_round_trip);
+    tcase_add_test(tcase, speculation_msrs);
+    tcase_add_test(tcase, x2apic_needs_its_cpuid_bit);
+    tcase_add_test(tcase, system_segments_need_canonical_bases);
+    tcase_add_test(tcase, sysret_single_steps_by_the_flags_it_loads);
     suite_add_tcase(suite, tcase);
     return fx_main(suite);
 }
