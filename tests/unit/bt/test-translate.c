@@ -349,6 +349,7 @@ END_TEST
 #define FILL_SIZE (5u * 5 + 8 * 6 + 2 + 3 + 5)
 #define AFTER "\nmov eax, 1\nmov r13d, 1\nmov r15d, 1\nhlt"
 
+GUEST(fault_div_reg, FILL "nop\nnop\nnop\ndiv bh" AFTER); /* no access: the flags are still in the host's */
 GUEST(fault_div_mem, FILL "nop\nnop\nnop\ndiv dword ptr [rbx]" AFTER);
 GUEST(fault_movaps, FILL "nop\nnop\nnop\nmovaps xmm0, [rbx + 4]" AFTER);
 GUEST(fault_store, FILL "nop\nnop\nnop\nmov [0x7fe000], rax" AFTER);
@@ -358,7 +359,7 @@ static const struct {
     const uint8_t *code, *end;
     int vector;
 } faults[] = {
-    {fault_div_mem, fault_div_mem_end, X86_EXC_DE}, {fault_movaps, fault_movaps_end, X86_EXC_GP},
+    {fault_div_reg, fault_div_reg_end, X86_EXC_DE}, {fault_div_mem, fault_div_mem_end, X86_EXC_DE}, {fault_movaps, fault_movaps_end, X86_EXC_GP},
     {fault_store, fault_store_end, X86_EXC_PF}, {fault_push, fault_push_end, X86_EXC_PF},
 };
 
