@@ -75,6 +75,7 @@ static gboolean arg_accel(Config *config, const char *value, GError **error)
 
 static gboolean arg_enable_kvm(Config *config, const char *value, GError **error)
 {
+    g_array_set_size(config->accels, 0); /* the same as -machine accel=kvm: the last one counts */
     return accel_append(config, "-enable-kvm", "kvm", error);
 }
 
