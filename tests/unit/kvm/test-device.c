@@ -155,6 +155,10 @@ static void check(bool is_ok, const char *what)
 static unsigned round_trip_bt(Cpu *kvm, Ram *ram, const CpuidModel *model, GRand *rand)
 {
     Cpu *bt = bt_cpu_ops.create(&(CpuConfig){ .ram = ram, .host = &host, .host_opaque = &kvm, .cpuid = model }, NULL);
+    if (!bt) { /* a host without XSAVE */
+        printf("bt does not run here\n");
+        return 0;
+    }
     X86State *a = g_new0(X86State, 1), *b = g_new0(X86State, 1), *c = g_new0(X86State, 1);
     unsigned differences = 0;
     for (unsigned i = 0; i < 40; i++) {
