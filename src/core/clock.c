@@ -173,7 +173,7 @@ Clock *clock_new(GMainContext *context, GMutex *lock, GError **error)
     clock->offset_ns = -host_now_ns();
     clock->running = true;
     clock->source = g_unix_fd_source_new(fd, G_IO_IN);
-    g_source_set_priority(clock->source, G_PRIORITY_HIGH);
+    /* Default priority: above it, a timer that is always due would starve consoles and signals. */
     g_source_set_callback(clock->source, G_SOURCE_FUNC(clock_dispatch), clock, NULL);
     g_source_attach(clock->source, context);
     return clock;
