@@ -143,6 +143,12 @@ struct BtCpu {
     Mmu mmu; /* holds CR0, CR3, CR4 and EFER */
 };
 
+/* mode_ip: @ip cut to the width that instruction pointers have in @mode. */
+static inline uint64_t mode_ip(uint32_t mode, uint64_t ip)
+{
+    return mode & MODE_CODE64 ? ip : mode & MODE_CODE32 ? (uint32_t)ip : (uint16_t)ip;
+}
+
 static inline MmuIndex bt_mmu_index(const BtCpu *cpu)
 {
     if (cpu->cpl == 3)

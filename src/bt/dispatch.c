@@ -12,7 +12,7 @@
 static uint64_t next_ip(const BtCpu *cpu, const Insn *in)
 {
     uint64_t next = in->ip + in->length;
-    return cpu->mode & MODE_CODE64 ? next : cpu->mode & MODE_CODE32 ? (uint32_t)next : (uint16_t)next;
+    return mode_ip(cpu->mode, next);
 }
 
 /* Inline limits of the segments, from their descriptors. */
@@ -238,7 +238,7 @@ static const BtMap *locate(BtCpu *cpu, const uint8_t *pc, const BtBlock **out_bl
     const BtMap *m = cache_map_find(cpu->bt, pc - 1, &block);
     if (m) {
         uint64_t ip = block->rip + m->guest_at;
-        cpu->rip = block->mode & MODE_CODE64 ? ip : block->mode & MODE_CODE32 ? (uint32_t)ip : (uint16_t)ip;
+        cpu->rip = mode_ip(block->mode, ip);
     }
     if (out_block)
         *out_block = block;
@@ -422,7 +422,7 @@ uint32_t bt_commit(BtCpu *cpu, const uint8_t *pc, uint64_t host_flags)
         cpu->rip = cpu->bt->exits[block->exit_first].target_rip;
     } else {
         uint64_t next = cpu->rip + m->length;
-        cpu->rip = cpu->mode & MODE_CODE64 ? next : cpu->mode & MODE_CODE32 ? (uint32_t)next : (uint16_t)next;
+        cpu->rip = mode_ip(cpu->mode, next);
     }
     if (m->flags_in_host_after) {
         cpu->status_ah = (uint8_t)((host_flags & 0xd5u) | 2u);

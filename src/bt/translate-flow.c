@@ -6,7 +6,7 @@
 uint64_t tr_next_rip(const Tr *t, const Insn *in)
 {
     uint64_t next = in->ip + in->length;
-    return tr_is64(t) ? next : t->mode & MODE_CODE32 ? (uint32_t)next : (uint16_t)next;
+    return mode_ip(t->mode, next);
 }
 
 /* Leaves for @target.  The flags must be in the host's or in the slot; cc >= 0: only if the condition holds (flags in the host's). */
@@ -130,8 +130,7 @@ static void push_begin(Tr *t, const Insn *in)
 {
     e_mem(&t->e, t->word == 8, XO_LEA, H_T0, H_GUEST_RSP, -1, 1, -(int32_t)t->word);
     tr_access_begin(t, X86_SS, t->word, ACCESS_WRITE, true);
-    tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
-    t->open->map_template = t->bt->nmap - 1;
+    tr_access_map(t, in);
 }
 
 static void push_end(Tr *t)
@@ -144,8 +143,7 @@ static void pop_begin(Tr *t, const Insn *in)
 {
     e_mov_rr(&t->e, t->word == 8, H_T0, H_GUEST_RSP);
     tr_access_begin(t, X86_SS, t->word, ACCESS_READ, true);
-    tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
-    t->open->map_template = t->bt->nmap - 1;
+    tr_access_map(t, in);
 }
 
 static void e_store_t0(Tr *t, unsigned reg) { e_mem(&t->e, t->word == 8, XO_MOV_MR, reg, H_T0, -1, 1, 0); }
@@ -211,8 +209,7 @@ static void rm_to_scratch(Tr *t, const Insn *in)
     }
     tr_address(t, in);
     tr_access_begin(t, in->segment, t->word, ACCESS_READ, in->segment == X86_SS);
-    tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
-    t->open->map_template = t->bt->nmap - 1;
+    tr_access_map(t, in);
     e_load_t0(t, H_T1);
     e_store_gs(e, H_T1, CPU_OFF(scratch[0]));
     tr_access_end(t);
@@ -243,8 +240,7 @@ static void tr_pop_rm(Tr *t, const Insn *in)
         after.disp += (int32_t)t->word;
     tr_address(t, &after);
     tr_access_begin(t, in->segment, t->word, ACCESS_WRITE, in->segment == X86_SS);
-    tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
-    t->open->map_template = t->bt->nmap - 1;
+    tr_access_map(t, in);
     e_load_gs(e, H_T1, CPU_OFF(scratch[0]));
     e_store_t0(t, H_T1);
     add_rsp(t, (int32_t)t->word);
@@ -257,8 +253,7 @@ static void tr_leave(Tr *t, const Insn *in)
     bool wide = t->word == 8;
     e_mov_rr(e, wide, H_T0, H_RBP);
     tr_access_begin(t, X86_SS, t->word, ACCESS_READ, true);
-    tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
-    t->open->map_template = t->bt->nmap - 1;
+    tr_access_map(t, in);
     e_load_t0(t, H_T1);
     e_mem(e, wide, XO_LEA, H_GUEST_RSP, H_RBP, -1, 1, (int32_t)t->word);
     e_mov_rr(e, wide, H_RBP, H_T1);
@@ -419,8 +414,7 @@ static void tr_moffs(Tr *t, const Insn *in)
     unsigned size = is_byte ? 1 : in->opsize;
     e_mov_imm(e, H_T0, in->imm);
     tr_access_begin(t, in->segment, size, is_store ? ACCESS_WRITE : ACCESS_READ, in->segment == X86_SS);
-    tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
-    t->open->map_template = t->bt->nmap - 1;
+    tr_access_map(t, in);
     if (size == 2)
         e8(e, 0x66);
     e_mem(e, size == 8, is_store ? (is_byte ? XO_MOV8_MR : XO_MOV_MR) : (is_byte ? XO_MOV8_RM : XO_MOV_RM), H_RAX, H_T0, -1, 1, 0);

@@ -108,6 +108,12 @@ void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bo
     t->open = slow;
 }
 
+void tr_access_map(Tr *t, const Insn *in)
+{
+    tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
+    t->open->map_template = t->bt->nmap - 1;
+}
+
 void tr_access_end(Tr *t)
 {
     t->open->body_end = t->e.p;

@@ -73,6 +73,7 @@ void tr_flags_analyse(Tr *t);
 /* memory (translate-mem.c) */
 void tr_address(Tr *t, const Insn *insn); /* T0 = effective address, before segmentation; clobbers T1 */
 void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bool is_stack);
+void tr_access_map(Tr *t, const Insn *insn); /* the body begins: a fault in it, here or on the slow path, is @insn's */
 void tr_access_end(Tr *t);
 void tr_slow_paths(Tr *t);
 

@@ -132,7 +132,7 @@ static void same_allocate(Same *s)
 
 static bool byte_needs_rex(const Gpr *g) { return g->guest >= 0 && g->is_byte && !g->is_high && g->host >= 4 && g->host < 8; }
 
-/* Writes the instruction.  `high_as_low`: AH–BH were swapped with AL–BL around it. */
+/* Writes the instruction. */
 static void same_encode(Emit *e, const Same *s)
 {
     const Insn *in = s->in;
@@ -164,8 +164,6 @@ static void same_encode(Emit *e, const Same *s)
             e8(e, 0xf3);
         else if (in->row->prefix == PP_F2)
             e8(e, 0xf2);
-        bool high = (s->reg.guest >= 0 && s->reg.is_high) || (s->rm.guest >= 0 && s->rm.is_high);
-        (void)high;
         e_rex(e, s->w, s->has_modrm ? reg : 0, 0, rex_b, byte_needs_rex(&s->reg) || (!rm_in_memory && byte_needs_rex(&s->rm)));
         if (in->map != MAP_1B)
             e8(e, 0x0f);
@@ -258,9 +256,10 @@ void tr_same(Tr *t, const Insn *in)
         tr_access_begin(t, in->segment, in->mem_size, access, in->segment == X86_SS);
     }
     tr_flags_before(t, in);
-    tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
     if (t->open)
-        t->open->map_template = t->bt->nmap - 1;
+        tr_access_map(t, in);
+    else
+        tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
 
     Gpr *list[3] = {&s.rm, &s.reg, &s.vvvv};
     for (unsigned i = 0; i < 3; i++) {

@@ -27,8 +27,6 @@ void tr_map(Tr *t, const Insn *in, bool flags_in_host)
     m->flags_in_host_after = in->row && in->row->flags_written ? 1 : flags_in_host;
 }
 
-static uint64_t ip_mask(uint32_t mode) { return mode & MODE_CODE64 ? ~(uint64_t)0 : mode & MODE_CODE32 ? 0xffffffffu : 0xffffu; }
-
 /* Guest bytes at @ip up to the end of the page, and when needed the next one. */
 typedef struct Fetch {
     const uint8_t *host;
@@ -108,7 +106,7 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
             }
             break;
         }
-        ip = (ip + in->length) & ip_mask(mode);
+        ip = mode_ip(mode, ip + in->length);
         if (in->row->attr & A_ENDS)
             break;
         if (in->row->how == HOW_EMIT && in->row->tr == TR_STI && max > n + 1)
@@ -268,7 +266,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
         tr_map(t, &insns[t->i], t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
         tr_insn(t, &insns[t->i]);
     }
-    uint64_t next = (insns[n - 1].ip + insns[n - 1].length) & ip_mask(mode);
+    uint64_t next = mode_ip(mode, insns[n - 1].ip + insns[n - 1].length);
     if (single && !t->ended) {
         leave_to_dispatcher(t, next);
     } else if (!t->ended) {

@@ -66,7 +66,7 @@ static void on_fault(int signo, siginfo_t *info, void *context)
         cpu->status_of = ((uint64_t)g[REG_EFL] & X86_FLAG_OF) != 0;
     }
     uint64_t ip = block->rip + m->guest_at;
-    cpu->rip = block->mode & MODE_CODE64 ? ip : block->mode & MODE_CODE32 ? (uint32_t)ip : (uint16_t)ip;
+    cpu->rip = mode_ip(block->mode, ip);
     cpu->exception = (BtException){.vector = (uint8_t)trap, .has_code = trap == X86_EXC_GP || trap == X86_EXC_AC};
     cpu->exception_pending = true;
     g[REG_RIP] = (greg_t)(uintptr_t)cpu->unwind;
