@@ -329,7 +329,7 @@ def _():
         readings = []
         for pause in (5, 0):
             machine.send("cut -d. -f1,2 /proc/uptime | cut -d' ' -f1 | sed 's/^/up:/'\r")
-            found = machine.expect(r"\nup:([0-9.]+)", 20)
+            found = machine.expect(r"\nup:([0-9.]+)\r", 20)
             readings.append((float(found.group(1)), time.monotonic()))
             time.sleep(pause)
         guest, host = (readings[1][i] - readings[0][i] for i in (0, 1))
