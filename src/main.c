@@ -8,9 +8,11 @@
 #include "config/config.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "host.h"
 #include "kvm/kvm.h"
 #include "kvm/slat.h"
 #include "monitor/hmp.h"
+#include "monitor/qmp.h"
 #include "vm/terminal.h"
 #include "vm/vm.h"
 
@@ -40,6 +42,8 @@ static const CpuOps *engine_choose(Config *config, GError **error)
         bool is_bt = accel == CONFIG_ACCEL_BT || accel == CONFIG_ACCEL_AUTO;
         KvmMmu mmu = accel == CONFIG_ACCEL_HV ? KVM_MMU_SHADOW : accel == CONFIG_ACCEL_HWMMU ? KVM_MMU_NESTED : KVM_MMU_ANY;
         if (is_bt || kvm_require(mmu, &cause)) {
+            if (accel == CONFIG_ACCEL_KVM)
+                accel = kvm_require(KVM_MMU_NESTED, NULL) ? CONFIG_ACCEL_HWMMU : CONFIG_ACCEL_HV;
             config->accel = is_bt ? CONFIG_ACCEL_BT : accel;
             return is_bt ? &bt_cpu_ops : &kvm_cpu_ops;
         }
@@ -64,11 +68,16 @@ static int guest_run(Config *config)
     if (!engine)
         return fail(error);
     terminal_guard();
+    /* Sockets before anything slow: a driver may connect at once. */
+    g_autoptr(Qmp) qmp = qmp_new(config, &error);
+    if (!qmp)
+        return fail(error);
     g_autoptr(Vm) vm = vm_new(config, engine, &error);
     if (!vm || !pidfile_write(config->pidfile, &error))
         return fail(error);
     Chardev *monitor = vm_monitor_chardev(vm);
     g_autoptr(Hmp) hmp = monitor ? hmp_new(vm, monitor) : NULL;
+    qmp_attach(qmp, vm, host_this);
     g_autofree char *message = NULL;
     int status = vm_run(vm, &message);
     terminal_restore();

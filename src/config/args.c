@@ -327,19 +327,30 @@ static gboolean arg_mon(Config *config, const char *value, GError **error)
     opts_take(opts, "pretty");
     if (!opts_done(opts, "chardev mode", error))
         return FALSE;
-    if (mode && !strcmp(mode, "control"))
-        return usage(error, "-mon mode=control: the QMP monitor is not in this version; use mode=readline");
-    if (mode && strcmp(mode, "readline") != 0)
-        return usage(error, "-mon mode=%s: must be readline", mode);
+    bool is_control = mode && !strcmp(mode, "control");
+    if (mode && !is_control && strcmp(mode, "readline") != 0)
+        return usage(error, "-mon mode=%s: must be readline or control", mode);
     if (!chardev)
         return usage(error, "-mon %s: chardev=ID is missing", value);
+    if (is_control) {
+        g_ptr_array_add(config->control_chardevs, g_strdup(chardev));
+        return TRUE;
+    }
     g_autofree char *name = g_strconcat("chardev:", chardev, NULL);
     return arg_monitor(config, name, error);
 }
 
 static gboolean arg_qmp(Config *config, const char *value, GError **error)
 {
-    return usage(error, "-qmp %s: the QMP monitor is not in this version; use -monitor for the human one", value);
+    if (g_str_has_prefix(value, "chardev:")) {
+        g_ptr_array_add(config->control_chardevs, g_strdup(value + 8));
+        return TRUE;
+    }
+    CharConfig *control = char_config_parse("-qmp", value, error);
+    if (!control)
+        return FALSE;
+    g_ptr_array_add(config->controls, control);
+    return TRUE;
 }
 
 static gboolean arg_daemonize(Config *config, const char *value, GError **error)
@@ -504,8 +515,8 @@ static const ArgRow arg_rows[] = {
     { "serial", "BACKEND", arg_serial, "stdio, mon:stdio, file:PATH, null, none, unix:PATH, tcp:HOST:PORT, chardev:ID" },
     { "chardev", "KIND,id=ID[,…]", arg_chardev, "stdio, file, null, socket, pipe" },
     { "monitor", "BACKEND", arg_monitor, "human monitor on a back end" },
-    { "mon", "chardev=ID", arg_mon, "human monitor on a -chardev" },
-    { "qmp", "BACKEND", arg_qmp, NULL },
+    { "mon", "chardev=ID[,mode=readline|control]", arg_mon, "human monitor, or the one for programs, on a -chardev" },
+    { "qmp", "BACKEND", arg_qmp, "monitor for programs on unix:PATH,server=on,wait=off, tcp:HOST:PORT,server=on or stdio" },
     { "qmp-pretty", "BACKEND", arg_qmp, NULL },
     { "nographic", NULL, arg_nographic, "serial port and monitor on the terminal; Ctrl-A h for help" },
     { "display", "none", arg_display, "there is none" },

@@ -256,6 +256,23 @@ static gboolean check_drives(Config *config, GError **error)
     return TRUE;
 }
 
+/* Where QMP is spoken. */
+static gboolean check_controls(Config *config, GError **error)
+{
+    for (guint i = 0; i < config->control_chardevs->len; i++) {
+        CharConfig *control = NULL;
+        if (!chardev_resolve(config, "-mon", g_ptr_array_index(config->control_chardevs, i), &control, error))
+            return FALSE;
+        g_ptr_array_add(config->controls, control);
+    }
+    for (guint i = 0; i < config->controls->len; i++) {
+        CharKind kind = ((CharConfig *)g_ptr_array_index(config->controls, i))->kind;
+        if (kind == CHAR_FILE || kind == CHAR_PTY)
+            return usage(error, "-qmp, -mon mode=control: this back end cannot carry it; use unix:PATH, tcp:HOST:PORT, pipe:PATH or stdio");
+    }
+    return TRUE;
+}
+
 static bool is_stdio(const CharConfig *config) { return config && config->kind == CHAR_STDIO; }
 
 /* Connects serial ports and monitor as QEMU does, and lets only sharers that agreed share the terminal. */
@@ -277,6 +294,10 @@ static gboolean check_chars(Config *config, GError **error)
         terminal_free = terminal_free && !is_stdio(((VirtioConfig *)g_ptr_array_index(config->virtio, i))->chardev);
     for (unsigned i = 0; i < config->nserials; i++)
         terminal_free = terminal_free && !is_stdio(config->serial[i]);
+    unsigned ncontrol_stdio = 0;
+    for (guint i = 0; i < config->controls->len; i++)
+        ncontrol_stdio += is_stdio(g_ptr_array_index(config->controls, i));
+    terminal_free = terminal_free && !ncontrol_stdio;
     bool use_terminal = config->no_graphic || !config->no_display;
     if (!config->no_defaults && use_terminal && terminal_free) {
         if (!config->nserials) {
@@ -294,7 +315,7 @@ static gboolean check_chars(Config *config, GError **error)
     unsigned nvirtconsole = 0;
     for (guint i = 0; i < config->virtio->len; i++)
         nvirtconsole += is_stdio(((VirtioConfig *)g_ptr_array_index(config->virtio, i))->chardev);
-    unsigned nterminal = nvirtconsole + is_stdio(config->debugcon) + is_stdio(config->monitor), nmonitor = config->monitor != NULL;
+    unsigned nterminal = ncontrol_stdio + nvirtconsole + is_stdio(config->debugcon) + is_stdio(config->monitor), nmonitor = config->monitor != NULL;
     for (unsigned i = 0; i < config->nserials; i++) {
         CharConfig *serial = config->serial[i];
         if (config->serial_mon[i]) {
@@ -317,13 +338,13 @@ static gboolean check_chars(Config *config, GError **error)
                 break;
             }
     if (nterminal > 1)
-        return usage(error, "stdio is used by more than one of -serial, -monitor and -device isa-debugcon; share it with -serial mon:stdio "
+        return usage(error, "stdio is used by more than one of -serial, -monitor, -qmp and -device isa-debugcon; share it with -serial mon:stdio "
                             "or give the others a back end of their own");
     if (nmonitor > 1 && config->monitor && config->monitor->kind != CHAR_NONE && config->monitor->kind != CHAR_NULL)
         return usage(error, "-monitor together with -serial mon:…: only one human monitor in this version; drop one of them");
     if (config->monitor && config->monitor->kind == CHAR_PTY)
         return usage(error, "-monitor pty: not in this version; use unix:PATH,server=on,wait=off");
-    if (config->start_stopped && !nmonitor)
+    if (config->start_stopped && !nmonitor && !config->controls->len)
         return usage(error, "-S: the guest could never be started, there is no monitor; add -monitor or -serial mon:stdio");
     return TRUE;
 }
@@ -331,5 +352,5 @@ static gboolean check_chars(Config *config, GError **error)
 gboolean config_check(Config *config, GError **error)
 {
     return check_accel(config, error) && check_machine(config, error) && check_devices(config, error) && check_drives(config, error) &&
-           check_chars(config, error);
+           check_controls(config, error) && check_chars(config, error);
 }

@@ -32,9 +32,13 @@ struct Vm {
     Board *board;
     PciDevices *devices;
     uint64_t tsc_hz;
+    VmEventFunc event_func; /* may be NULL */
+    void *event_opaque;
 
     /* Under the lock. */
     bool is_stopped; /* by the user, or after power-off with -no-shutdown */
+    bool has_started; /* not waiting for the first cont under -S */
+    bool is_off;      /* powered off with -no-shutdown */
     bool has_ended;
     bool is_stuck; /* the vCPU's thread did not end */
     int status;
@@ -78,6 +82,13 @@ static gboolean loop_quit(gpointer loop)
     return G_SOURCE_REMOVE;
 }
 
+/* Lock held. */
+static void vm_event(Vm *vm, VmEvent event, bool by_guest, const char *reason)
+{
+    if (vm->event_func && !vm->has_ended)
+        vm->event_func(vm->event_opaque, event, by_guest, reason);
+}
+
 /* Lock held; the first end counts.  A guest may end before the loop runs, when quitting it at once would be forgotten. */
 static void vm_end(Vm *vm, int status, const char *message)
 {
@@ -95,27 +106,34 @@ static void guest_power_off(void *opaque)
     Vm *vm = opaque;
     if (vm->config->no_shutdown) {
         if (!vm->is_stopped) {
-            vm->is_stopped = true;
+            vm->is_stopped = vm->is_off = true;
+            vm_event(vm, VM_EVENT_SHUTDOWN, true, "guest-shutdown");
+            vm_event(vm, VM_EVENT_STOP, true, NULL);
             clock_stop(vm->clock);
             run_ask_pause(vm->run);
         }
         return;
     }
+    vm_event(vm, VM_EVENT_SHUTDOWN, true, "guest-shutdown");
     vm_end(vm, VM_STATUS_OFF, NULL);
 }
 
-static void guest_reset(void *opaque)
+/* Lock held. */
+static void reset_or_end(Vm *vm, bool by_guest, const char *reason)
 {
-    Vm *vm = opaque;
+    vm_event(vm, vm->config->no_reboot ? VM_EVENT_SHUTDOWN : VM_EVENT_RESET, by_guest, reason);
     if (vm->config->no_reboot)
         vm_end(vm, VM_STATUS_OFF, NULL);
     else
         run_ask_reset(vm->run);
 }
 
+static void guest_reset(void *opaque) { reset_or_end(opaque, true, "guest-reset"); }
+
 static void guest_debug_exit(void *opaque, unsigned status)
 {
     Vm *vm = opaque;
+    vm_event(vm, VM_EVENT_SHUTDOWN, true, "guest-shutdown");
     vm_end(vm, (int)(status & 0xff), NULL);
 }
 
@@ -130,8 +148,10 @@ static void guest_triple_fault(void *opaque, const char *reason)
     Vm *vm = opaque;
     if (vm->config->no_reboot) {
         g_autofree char *message = g_strdup_printf("guest crashed: %s", reason);
+        vm_event(vm, VM_EVENT_SHUTDOWN, true, "guest-reset");
         vm_end(vm, VM_STATUS_CRASHED, message);
     } else {
+        vm_event(vm, VM_EVENT_RESET, true, "guest-reset");
         run_ask_reset(vm->run);
     }
 }
@@ -139,6 +159,7 @@ static void guest_triple_fault(void *opaque, const char *reason)
 static void engine_failed(void *opaque, const char *reason)
 {
     Vm *vm = opaque;
+    vm_event(vm, VM_EVENT_SHUTDOWN, false, "host-error");
     vm_end(vm, VM_STATUS_INTERNAL, reason);
 }
 
@@ -233,6 +254,7 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     vm->tsc_hz = tsc_hz_measure();
     cpuid_model_set_clocks(&vm->cpuid, vm->tsc_hz, LAPIC_TIMER_HZ);
     vm->is_stopped = config->start_stopped;
+    vm->has_started = !config->start_stopped;
     if (vm->is_stopped)
         clock_stop(vm->clock);
     vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .lock = &vm->lock, .boot = vm->boot,
@@ -299,6 +321,7 @@ static gboolean signal_arrived(Vm *vm, int number)
 {
     g_autofree char *message = g_strdup_printf("terminating on signal %d", number);
     g_mutex_lock(&vm->lock);
+    vm_event(vm, VM_EVENT_SHUTDOWN, false, "host-signal");
     vm_end(vm, VM_STATUS_OFF, message);
     g_mutex_unlock(&vm->lock);
     return G_SOURCE_CONTINUE;
@@ -347,6 +370,7 @@ int vm_run(Vm *vm, char **out_message)
 void vm_quit(Vm *vm)
 {
     g_mutex_lock(&vm->lock);
+    vm_event(vm, VM_EVENT_SHUTDOWN, false, "host-qmp-quit");
     vm_end(vm, VM_STATUS_OFF, NULL);
     g_mutex_unlock(&vm->lock);
 }
@@ -358,6 +382,7 @@ void vm_stop(Vm *vm)
         vm->is_stopped = true;
         run_pause(vm->run);
         clock_stop(vm->clock);
+        vm_event(vm, VM_EVENT_STOP, false, NULL);
     }
     g_mutex_unlock(&vm->lock);
 }
@@ -366,11 +391,24 @@ void vm_cont(Vm *vm)
 {
     g_mutex_lock(&vm->lock);
     if (vm->is_stopped) {
-        vm->is_stopped = false;
+        vm->is_stopped = vm->is_off = false;
+        vm->has_started = true;
+        vm_event(vm, VM_EVENT_RESUME, false, NULL);
         clock_start(vm->clock);
         run_resume(vm->run);
     }
     g_mutex_unlock(&vm->lock);
+}
+
+void vm_set_event_func(Vm *vm, VmEventFunc func, void *opaque)
+{
+    vm->event_func = func;
+    vm->event_opaque = opaque;
+}
+
+const char *vm_state_name(const Vm *vm)
+{
+    return vm->is_off ? "shutdown" : !vm->has_started ? "prelaunch" : vm->is_stopped ? "paused" : "running";
 }
 
 bool vm_is_running(const Vm *vm) { return !vm->is_stopped; }
@@ -378,13 +416,14 @@ bool vm_is_running(const Vm *vm) { return !vm->is_stopped; }
 void vm_reset(Vm *vm)
 {
     g_mutex_lock(&vm->lock);
-    guest_reset(vm);
+    reset_or_end(vm, false, "host-qmp-system-reset");
     g_mutex_unlock(&vm->lock);
 }
 
 void vm_power_button(Vm *vm)
 {
     g_mutex_lock(&vm->lock);
+    vm_event(vm, VM_EVENT_POWERDOWN, false, NULL);
     board_power_button(vm->board);
     g_mutex_unlock(&vm->lock);
 }

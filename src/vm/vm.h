@@ -39,5 +39,12 @@ void vm_nmi(Vm *vm);
 char *vm_describe_cpu(Vm *vm); /* (transfer full) */
 const char *vm_mode_name(const Vm *vm);
 
+/* What happened to the machine, for monitors. */
+typedef enum VmEvent { VM_EVENT_STOP, VM_EVENT_RESUME, VM_EVENT_RESET, VM_EVENT_SHUTDOWN, VM_EVENT_POWERDOWN } VmEvent;
+/* @reason: RESET and SHUTDOWN, in QEMU's words ("guest-shutdown"), else NULL.  Any thread, the machine lock held. */
+typedef void (*VmEventFunc)(void *opaque, VmEvent event, bool by_guest, const char *reason);
+void vm_set_event_func(Vm *vm, VmEventFunc func, void *opaque); /* before vm_run() */
+const char *vm_state_name(const Vm *vm); /* "running", "paused", "prelaunch" or "shutdown" */
+
 /* vm_monitor_chardev: where the human monitor talks, or NULL; shared with a serial port when -serial mon:… says so. */
 Chardev *vm_monitor_chardev(Vm *vm);

@@ -1,0 +1,254 @@
+#include "monitor/qmp-commands.h"
+
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "monitor/hmp.h"
+
+typedef JsonNode *(*Handler)(const QmpMachine *machine, JsonObject *args, char **out_text);
+
+static JsonNode *object_node(JsonObject *object)
+{
+    JsonNode *node = json_node_new(JSON_NODE_OBJECT);
+    json_node_take_object(node, object);
+    return node;
+}
+
+static JsonNode *array_node(JsonArray *array)
+{
+    JsonNode *node = json_node_new(JSON_NODE_ARRAY);
+    json_node_take_array(node, array);
+    return node;
+}
+
+static JsonNode *nothing(void) { return object_node(json_object_new()); }
+
+JsonNode *qmp_version(void)
+{
+    JsonObject *qemu = json_object_new(), *version = json_object_new();
+    json_object_set_int_member(qemu, "micro", 0);
+    json_object_set_int_member(qemu, "minor", 2);
+    json_object_set_int_member(qemu, "major", 7);
+    json_object_set_object_member(version, "qemu", qemu);
+    json_object_set_string_member(version, "package", "Segue 0.1.0");
+    return object_node(version);
+}
+
+/* --- asking --- */
+
+static JsonNode *query_version(const QmpMachine *machine, JsonObject *args, char **out_text) { return qmp_version(); }
+
+static JsonNode *query_status(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    JsonObject *status = json_object_new();
+    json_object_set_boolean_member(status, "running", vm_is_running(machine->vm));
+    json_object_set_boolean_member(status, "singlestep", FALSE);
+    json_object_set_string_member(status, "status", vm_state_name(machine->vm));
+    return object_node(status);
+}
+
+static JsonNode *query_cpus_fast(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    JsonArray *cpus = json_array_new();
+    for (unsigned i = 0; i < machine->config->ncpus; i++) {
+        JsonObject *cpu = json_object_new(), *props = json_object_new();
+        g_autofree char *path = g_strdup_printf("/machine/cpu[%u]", i);
+        json_object_set_int_member(props, "socket-id", i);
+        json_object_set_int_member(props, "core-id", 0);
+        json_object_set_int_member(props, "thread-id", 0);
+        json_object_set_int_member(cpu, "cpu-index", i);
+        json_object_set_int_member(cpu, "thread-id", getpid());
+        json_object_set_string_member(cpu, "qom-path", path);
+        json_object_set_string_member(cpu, "target", "x86_64");
+        json_object_set_object_member(cpu, "props", props);
+        json_array_add_object_element(cpus, cpu);
+    }
+    return array_node(cpus);
+}
+
+static JsonNode *query_kvm(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    JsonObject *kvm = json_object_new();
+    json_object_set_boolean_member(kvm, "enabled", strcmp(vm_mode_name(machine->vm), "bt") != 0);
+    json_object_set_boolean_member(kvm, "present", machine->host()->kvm == HOST_KVM_USABLE);
+    return object_node(kvm);
+}
+
+static JsonNode *query_name(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    JsonObject *name = json_object_new();
+    if (machine->config->name)
+        json_object_set_string_member(name, "name", machine->config->name);
+    return object_node(name);
+}
+
+/* What this host would let a 64-bit guest have. */
+static Plan *host_plan(const QmpMachine *machine)
+{
+    ModeConfig modes;
+    mode_config_init(&modes);
+    return plan_new(&(PlanInput){ .modes = &modes, .guest_os = "other-64" }, machine->host());
+}
+
+static JsonNode *query_mode(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    g_autoptr(Plan) plan = host_plan(machine);
+    const char *mode = vm_mode_name(machine->vm);
+    JsonObject *result = json_object_new();
+    JsonArray *allowed = json_array_new();
+    for (unsigned i = 0; i < plan->allowed.count; i++)
+        json_array_add_string_element(allowed, plan_mode_name(plan->allowed.mode[i]));
+    json_object_set_string_member(result, "mode", mode);
+    json_object_set_string_member(result, "exec", strcmp(mode, "bt") ? "hardware" : "software");
+    json_object_set_string_member(result, "mmu", strcmp(mode, "hwmmu") ? "software" : "hardware");
+    json_object_set_array_member(result, "allowed", allowed);
+    json_object_set_string_member(result, "reason", machine->config->is_fallback ? "fallback" : "start");
+    json_object_set_int_member(result, "switches", 0);
+    return object_node(result);
+}
+
+static JsonNode *switch_mode(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    const char *wanted = json_object_get_string_member(args, "mode"), *now = vm_mode_name(machine->vm);
+    PlanMode mode = PLAN_BT;
+    while (mode < PLAN_NMODES && strcmp(wanted, plan_mode_name(mode)) != 0)
+        mode++;
+    if (mode == PLAN_NMODES) {
+        *out_text = g_strdup_printf("Parameter 'mode': '%s' is not a mode; known: bt, hv, hwmmu", wanted);
+        return NULL;
+    }
+    if (!strcmp(wanted, now)) {
+        JsonObject *result = json_object_new();
+        json_object_set_string_member(result, "from", now);
+        json_object_set_string_member(result, "to", now);
+        json_object_set_int_member(result, "downtime-ns", 0);
+        return object_node(result);
+    }
+    g_autoptr(Plan) plan = host_plan(machine);
+    for (guint i = 0; i < plan->reasons->len; i++) {
+        const PlanReason *reason = g_ptr_array_index(plan->reasons, i);
+        if (reason->mode == mode) {
+            *out_text = g_strdup_printf("cannot switch to %s; the guest goes on in %s", reason->text, now);
+            return NULL;
+        }
+    }
+    *out_text = g_strdup_printf("cannot switch from %s to %s: moving a running guest between engines is not in this version; start it with "
+                                "-accel %s", now, wanted, wanted);
+    return NULL;
+}
+
+static gint64 timeval_ns(struct timeval time) { return ((gint64)time.tv_sec * 1000000 + time.tv_usec) * 1000; }
+
+static JsonNode *query_stats(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    g_autofree char *report = vm_describe_cpu(machine->vm);
+    g_autofree char *valid = g_utf8_make_valid(report, -1);
+    JsonObject *stats = json_object_new();
+    json_object_set_string_member(stats, "mode", vm_mode_name(machine->vm));
+    json_object_set_int_member(stats, "wall-ns", (g_get_monotonic_time() - machine->started_us) * 1000);
+    json_object_set_int_member(stats, "host-user-ns", timeval_ns(usage.ru_utime));
+    json_object_set_int_member(stats, "host-system-ns", timeval_ns(usage.ru_stime));
+    json_object_set_int_member(stats, "host-peak-memory-bytes", (gint64)usage.ru_maxrss * 1024);
+    json_object_set_int_member(stats, "switches", 0);
+    json_object_set_string_member(stats, "report", valid);
+    return object_node(stats);
+}
+
+/* --- doing --- */
+
+static JsonNode *do_stop(const QmpMachine *machine, JsonObject *args, char **out_text) { return vm_stop(machine->vm), nothing(); }
+static JsonNode *do_cont(const QmpMachine *machine, JsonObject *args, char **out_text) { return vm_cont(machine->vm), nothing(); }
+static JsonNode *do_quit(const QmpMachine *machine, JsonObject *args, char **out_text) { return vm_quit(machine->vm), nothing(); }
+static JsonNode *do_reset(const QmpMachine *machine, JsonObject *args, char **out_text) { return vm_reset(machine->vm), nothing(); }
+static JsonNode *do_powerdown(const QmpMachine *machine, JsonObject *args, char **out_text) { return vm_power_button(machine->vm), nothing(); }
+static JsonNode *do_nmi(const QmpMachine *machine, JsonObject *args, char **out_text) { return vm_nmi(machine->vm), nothing(); }
+
+static JsonNode *human_monitor_command(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    g_autofree char *text = hmp_execute(machine->vm, json_object_get_string_member(args, "command-line"));
+    g_autofree char *valid = g_utf8_make_valid(text, -1), *crlf = NULL;
+    g_auto(GStrv) lines = g_strsplit(valid, "\n", -1);
+    crlf = g_strjoinv("\r\n", lines);
+    JsonNode *node = json_node_new(JSON_NODE_VALUE);
+    json_node_set_string(node, crlf);
+    return node;
+}
+
+/* --- the table --- */
+
+static JsonNode *query_commands(const QmpMachine *machine, JsonObject *args, char **out_text);
+
+static const struct {
+    const char *name;
+    Handler run;
+    const char *text_arg;   /* a string that must be there, or NULL */
+    const char *number_arg; /* a number that may be there, without effect, or NULL */
+} commands[] = {
+    { "query-version", query_version },
+    { "query-commands", query_commands },
+    { "query-status", query_status },
+    { "query-cpus-fast", query_cpus_fast },
+    { "query-kvm", query_kvm },
+    { "query-name", query_name },
+    { "query-mode", query_mode },
+    { "query-stats", query_stats },
+    { "switch-mode", switch_mode, "mode" },
+    { "stop", do_stop },
+    { "cont", do_cont },
+    { "quit", do_quit },
+    { "system_reset", do_reset },
+    { "system_powerdown", do_powerdown },
+    { "inject-nmi", do_nmi },
+    { "human-monitor-command", human_monitor_command, "command-line", "cpu-index" },
+};
+
+static JsonNode *query_commands(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    JsonArray *list = json_array_new();
+    JsonObject *first = json_object_new();
+    json_object_set_string_member(first, "name", "qmp_capabilities");
+    json_array_add_object_element(list, first);
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        JsonObject *row = json_object_new();
+        json_object_set_string_member(row, "name", commands[i].name);
+        json_array_add_object_element(list, row);
+    }
+    return array_node(list);
+}
+
+static char *args_check(JsonObject *args, const char *text_arg, const char *number_arg)
+{
+    if (text_arg) {
+        JsonNode *node = args ? json_object_get_member(args, text_arg) : NULL;
+        if (!node)
+            return g_strdup_printf("Parameter '%s' is missing", text_arg);
+        if (!JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_STRING)
+            return g_strdup_printf("Invalid parameter type for '%s', expected: string", text_arg);
+    }
+    if (!args)
+        return NULL;
+    JsonObjectIter iter;
+    const char *name;
+    JsonNode *node;
+    json_object_iter_init(&iter, args);
+    while (json_object_iter_next(&iter, &name, &node))
+        if (g_strcmp0(name, text_arg) != 0 && g_strcmp0(name, number_arg) != 0)
+            return g_strdup_printf("Parameter '%s' is unexpected", name);
+    return NULL;
+}
+
+JsonNode *qmp_command_run(const QmpMachine *machine, const char *name, JsonObject *args, const char **out_class, char **out_text)
+{
+    *out_class = "GenericError";
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
+        if (!strcmp(commands[i].name, name)) {
+            *out_text = args_check(args, commands[i].text_arg, commands[i].number_arg);
+            return *out_text ? NULL : commands[i].run(machine, args, out_text);
+        }
+    *out_class = "CommandNotFound";
+    *out_text = g_strdup_printf("The command %s has not been found", name);
+    return NULL;
+}
