@@ -1,4 +1,4 @@
-/* The subcommands: `segue run`, `plan`, `set`, `monitor`.  They print what was asked for; errors go to main.c, which prints them. */
+/* The subcommands: `segue run`, `plan`, `set`.  They print what was asked for; errors go to main.c, which prints them. */
 #pragma once
 
 #include "config/config.h"
