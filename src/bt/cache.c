@@ -132,7 +132,6 @@ void cache_flush(Bt *bt, BtCpu *cpu)
     bt->nlinked_cells[0] = bt->nlinked_cells[1] = 0;
     bt->code_p = bt->code_start;
     bt->link_from = NULL;
-    bt->epoch++;
     bt->stat_flushes++;
     jump_cache_flush(cpu, true);
 }

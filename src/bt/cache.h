@@ -104,12 +104,10 @@ typedef struct Bt {
     void (*enter)(BtCpu *cpu);
     uint8_t *stub_dispatch_rw, *stub_save_dispatch_rw, *stub_mem_slow_rw, *stub_commit_rw, *stub_exec_rw, *stub_exec_end_rw;
     uint8_t *stub_link_host_rw, *stub_link_slot_rw, *stub_indirect_rw, *stub_seg_slow_rw;
-    uint8_t *stubs_end_rw;
 
     bool has_bmi2;
     uint64_t xsave_mask;
     BtExit *link_from;  /* the edge that led to the dispatcher; linked when its target is found */
-    uint32_t epoch;     /* counts cache flushes */
     uint32_t want_mode; /* what bt_dispatch() left for: translate rip for this mode */
     bool wants_translation;
     uint8_t code_pages[4096]; /* by hash of the linear page: nonzero where blocks may have been translated */

@@ -53,7 +53,6 @@ typedef struct Tr {
     } edge[EDGES_MAX];
     unsigned nedges;
     uint8_t *poll_jump, *host_poll_jump;
-    uint8_t *entry_seg_jump;
     bool ended; /* the main line has left the block */
 } Tr;
 
