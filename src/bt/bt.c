@@ -100,6 +100,7 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
     cpu->host_opaque = config->host_opaque;
     cpu->cpuid = config->cpuid;
     cpu->tsc_offset = config->tsc_offset;
+    cpu->stops_at_long_mode = config->stops_at_long_mode;
     CodeMap *map = code_map_new(config->ram);
     cpu->bt = cache_new(config->ram, map, error);
     if (!cpu->bt) {
@@ -158,8 +159,11 @@ static CpuExit bt_cpu_run(Cpu *base)
         bt->stat_leaves++;
         if (cpu->shutdown)
             return (CpuExit){.kind = CPU_EXIT_SHUTDOWN, .reason = cpu->shutdown_reason};
-        if (__atomic_exchange_n(&cpu->kicked, false, __ATOMIC_SEQ_CST))
-            return (CpuExit){.kind = CPU_EXIT_KICKED};
+        if (__atomic_exchange_n(&cpu->kicked, false, __ATOMIC_SEQ_CST)) {
+            CpuExitKind kind = cpu->long_mode_entered ? CPU_EXIT_LONG_MODE_ENTRY : CPU_EXIT_KICKED;
+            cpu->long_mode_entered = false;
+            return (CpuExit){.kind = kind};
+        }
         if (bt->wants_translation)
             translate_wanted(cpu);
         else if (cpu->halted)
@@ -175,6 +179,7 @@ static void bt_cpu_load(Cpu *base, const X86State *state)
     cpu->step = 0;
     cpu->mode_dirty = true;
     cpu->commit_kind = COMMIT_NONE;
+    cpu->long_mode_entered = false;
 }
 
 static void bt_cpu_save(Cpu *base, X86State *out_state) { bt_save_state(bt_cpu(base), out_state); }
@@ -233,6 +238,29 @@ static char *bt_cpu_describe(Cpu *base)
 const CpuOps bt_cpu_ops = {
     .name = "bt",
     .create = bt_cpu_create,
+    .free = bt_cpu_free,
+    .run = bt_cpu_run,
+    .load = bt_cpu_load,
+    .save = bt_cpu_save,
+    .kick = bt_cpu_kick,
+    .set_irq = bt_cpu_set_irq,
+    .nmi = bt_cpu_nmi,
+    .describe = bt_cpu_describe,
+};
+
+static Cpu *bt_one_create(const CpuConfig *config, GError **error)
+{
+    Cpu *base = bt_cpu_create(config, error);
+    if (base) {
+        base->ops = &bt_one_cpu_ops;
+        bt_cpu(base)->one_insn = true;
+    }
+    return base;
+}
+
+const CpuOps bt_one_cpu_ops = {
+    .name = "bt-one-insn",
+    .create = bt_one_create,
     .free = bt_cpu_free,
     .run = bt_cpu_run,
     .load = bt_cpu_load,

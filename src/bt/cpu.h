@@ -94,7 +94,6 @@ struct BtCpu {
     X86_MSR_ROWS(BT_MSR_FIELD)
 #undef BT_MSR_FIELD
     int64_t tsc_offset;
-    uint64_t tsc_adjust;
 
     /* Leaves the exec function for the dispatcher: never returns.  Set by bt.c; tests set their own. */
     void (*unwind)(BtCpu *cpu) __attribute__((noreturn));
@@ -125,6 +124,8 @@ struct BtCpu {
     Gpa commit_gpa[2];
 
     bool kicked;   /* run() is to return; atomic, written from outside */
+    bool stops_at_long_mode, long_mode_entered; /* LMA becoming 1 is an exit; it became 1 */
+    bool one_insn; /* every block has one instruction and comes back to the dispatcher */
     uint8_t step;  /* a block with MODE_TF has begun: #DB when it is through */
     uint8_t debug_hits; /* breakpoints that matched in the instruction: bits as in DR6; #DB when it is through */
     bool debug_shadow;  /* the instruction loaded SS: debug traps wait until the next is through, single steps are lost */

@@ -172,7 +172,7 @@ void *bt_dispatch(BtCpu *cpu)
             refresh_mode(cpu);
         if (cpu->mode & MODE_DEBUG)
             bt_debug_fetch(cpu);
-        uint32_t mode = cpu->mode | (cpu->interrupt_shadow ? MODE_ONE : 0);
+        uint32_t mode = cpu->mode | (cpu->interrupt_shadow || cpu->one_insn ? MODE_ONE : 0);
         JumpCacheEntry *cached = jump_cache_entry(cpu, mode);
         if (cached && cached->rip == cpu->rip && !bt->link_from && !cpu->debug_shadow && !log_on(LOG_EXEC | LOG_CPU))
             return cached->host;

@@ -72,7 +72,6 @@ static uint64_t *msr_field(BtCpu *cpu, uint32_t msr)
 #undef MSR_CASE
     case X86_MSR_FS_BASE: return &cpu->seg[X86_FS].base;
     case X86_MSR_GS_BASE: return &cpu->seg[X86_GS].base;
-    case X86_MSR_TSC_ADJUST: return &cpu->tsc_adjust;
     default: return NULL;
     }
 }

@@ -87,6 +87,8 @@ void bt_load_state(BtCpu *cpu, const X86State *state)
 #undef LOAD_MSR
     if (state->tsc)
         cpu->tsc_offset += (int64_t)(state->tsc - bt_guest_tsc(cpu));
+    else if (state->tsc_offset)
+        cpu->tsc_offset = state->tsc_offset;
 
     bt_set_flags(cpu, (uint32_t)state->rflags);
     if (!(state->cr0 & X86_CR0_PE))
@@ -141,6 +143,7 @@ void bt_save_state(BtCpu *cpu, X86State *out_state)
     X86_MSR_ROWS(SAVE_MSR)
 #undef SAVE_MSR
     state->tsc = bt_guest_tsc(cpu);
+    state->tsc_offset = cpu->tsc_offset;
     state->xcr0 = cpu->xcr0;
     state->spec_ctrl = cpu->spec_ctrl;
     state->exception_pending = cpu->exception_pending;

@@ -34,7 +34,7 @@ void bt_write_cr0(BtCpu *cpu, uint64_t value)
     uint64_t old = cpu->mmu.cr0, cr4 = cpu->mmu.cr4, efer = cpu->mmu.efer;
     const uint64_t known = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM |
                            X86_CR0_NW | X86_CR0_CD | X86_CR0_PG;
-    bool is_wrong = value >> 32 || (value & X86_CR0_PG && !(value & X86_CR0_PE)) || (value & X86_CR0_NW && !(value & X86_CR0_CD));
+    bool is_entry = false, is_wrong = value >> 32 || (value & X86_CR0_PG && !(value & X86_CR0_PE)) || (value & X86_CR0_NW && !(value & X86_CR0_CD));
     if (is_wrong)
         bt_raise_code(cpu, X86_EXC_GP, 0);
     value = (value & known) | X86_CR0_ET;
@@ -42,6 +42,7 @@ void bt_write_cr0(BtCpu *cpu, uint64_t value)
         if (!(cr4 & X86_CR4_PAE) || cpu->seg[X86_CS].attr & X86_SEG_L)
             bt_raise_code(cpu, X86_EXC_GP, 0);
         efer |= X86_EFER_LMA;
+        is_entry = true;
     } else if (!(value & X86_CR0_PG) && old & X86_CR0_PG) {
         if (bt_code64(cpu) || cr4 & X86_CR4_PCIDE)
             bt_raise_code(cpu, X86_EXC_GP, 0);
@@ -51,6 +52,10 @@ void bt_write_cr0(BtCpu *cpu, uint64_t value)
         !mmu_load_pdptrs(&cpu->mmu, cpu->mmu.cr3))
         bt_raise_code(cpu, X86_EXC_GP, 0);
     set_paging(cpu, value, cr4, efer);
+    if (is_entry && cpu->stops_at_long_mode) { /* an exit of its own, that costs the dispatcher nothing */
+        cpu->long_mode_entered = true;
+        __atomic_store_n(&cpu->kicked, true, __ATOMIC_SEQ_CST);
+    }
 }
 
 void bt_write_cr3(BtCpu *cpu, uint64_t value)

@@ -45,8 +45,8 @@ void bt_debug_port(BtCpu *cpu, unsigned port, unsigned size);
 /* bt_update_mode: recomputes cpu->mode (and CPL in real and virtual-8086 mode); clears mode_dirty. */
 void bt_update_mode(BtCpu *cpu);
 
-/* bt_load_state, bt_save_state: canonical state ← → BtCpu.  Vector state must not be live (bt_fpu_park()).  A tsc of 0 in @state keeps
- * the TSC offset.  CR8 and APIC_BASE travel through CpuHost; when loading, zero APIC_BASE leaves both alone. */
+/* bt_load_state, bt_save_state: canonical state ← → BtCpu.  Vector state must not be live (bt_fpu_park()).  A tsc of 0 in @state goes by
+ * tsc_offset, and where that is zero, too, keeps the TSC as it is.  CR8 and APIC_BASE travel through CpuHost; when loading, zero APIC_BASE leaves both alone. */
 void bt_load_state(BtCpu *cpu, const X86State *state);
 void bt_save_state(BtCpu *cpu, X86State *out_state);
 

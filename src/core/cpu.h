@@ -19,7 +19,7 @@ typedef enum CpuExitKind {
     CPU_EXIT_KICKED,          /* cpu_kick() was called; nothing else happened */
     CPU_EXIT_HALT,            /* HLT with nothing to deliver: wait until host->irq_ready() */
     CPU_EXIT_SHUTDOWN,        /* triple fault; @reason describes it */
-    CPU_EXIT_LONG_MODE_ENTRY, /* LMA has just become 1 */
+    CPU_EXIT_LONG_MODE_ENTRY, /* LMA has just become 1; only when asked for (CpuConfig) */
     CPU_EXIT_ERROR,           /* the engine cannot go on; @reason says why.  Never caused by guest input */
 } CpuExitKind;
 
@@ -52,6 +52,7 @@ typedef struct CpuConfig {
     void *host_opaque;
     const struct CpuidModel *cpuid; /* what CPUID answers; outlives the vCPU */
     int64_t tsc_offset;             /* guest TSC = host TSC + offset */
+    bool stops_at_long_mode;        /* return LONG_MODE_ENTRY; an engine in which guests enter it unseen ignores this */
 } CpuConfig;
 
 typedef struct Cpu Cpu;
@@ -64,6 +65,9 @@ typedef struct CpuOps {
     CpuExit (*run)(Cpu *cpu);
     void (*load)(Cpu *cpu, const X86State *state); /* engine ← canonical */
     void (*save)(Cpu *cpu, X86State *out_state);   /* engine → canonical */
+    /* failure: why the vCPU cannot go on with what load() and save() have moved, a sentence owned by it; NULL: nothing went wrong.
+     * May be left out by an engine that takes every state. */
+    const char *(*failure)(Cpu *cpu);
     /* kick: makes run() return soon (KICKED).  Any thread, also from a signal handler. */
     void (*kick)(Cpu *cpu);
     /* set_irq: the level of the vCPU's INTR input changed: an interrupt waits in the controllers, or no longer.  Any thread. */

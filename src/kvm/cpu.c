@@ -215,15 +215,23 @@ static void msrs_transfer(KvmCpu *cpu, unsigned long request)
     }
 }
 
-/* The guest's TSC becomes @tsc now.  By the offset where KVM has it: a write of the MSR within a second of another means "the same value". */
-static void tsc_load(KvmCpu *cpu, uint64_t tsc)
+/* @request: KVM_SET_DEVICE_ATTR or KVM_GET_DEVICE_ATTR. */
+static bool tsc_offset_transfer(KvmCpu *cpu, unsigned long request, int64_t *offset)
 {
-    if (cpu->has_tsc_offset) {
-        uint64_t offset = tsc - __rdtsc();
-        struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset };
-        if (ioctl(cpu->vcpu, KVM_SET_DEVICE_ATTR, &attr) == 0)
-            return;
-    }
+    struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)offset };
+    return cpu->has_tsc_offset && ioctl(cpu->vcpu, request, &attr) == 0;
+}
+
+/* The guest's TSC becomes what @state says.  By the offset where KVM has it: a write of the MSR within a second of another means "the same
+ * value". */
+static void tsc_load(KvmCpu *cpu, const X86State *state)
+{
+    if (!state->tsc && !state->tsc_offset)
+        return;
+    uint64_t now = __rdtsc(), tsc = state->tsc ? state->tsc : now + (uint64_t)state->tsc_offset;
+    int64_t offset = state->tsc ? (int64_t)(state->tsc - now) : state->tsc_offset;
+    if (tsc_offset_transfer(cpu, KVM_SET_DEVICE_ATTR, &offset))
+        return;
     struct {
         struct kvm_msrs head;
         struct kvm_msr_entry entry;
@@ -260,8 +268,7 @@ static void kvm_cpu_load(Cpu *base, const X86State *state)
     is_ok = is_ok && SET(cpu, KVM_SET_DEBUGREGS, &kvm->debugregs);
     if (is_ok) {
         msrs_transfer(cpu, KVM_SET_MSRS);
-        if (state->tsc)
-            tsc_load(cpu, state->tsc);
+        tsc_load(cpu, state);
         SET(cpu, KVM_SET_VCPU_EVENTS, &kvm->events);
     }
     cpu->halted = state->halted;
@@ -292,9 +299,17 @@ static void kvm_cpu_save(Cpu *base, X86State *out_state)
         kvm->tsc = tsc.entry.data;
     kvm->halted = cpu->halted;
     kvm_state_to(kvm, out_state);
+    if (!tsc_offset_transfer(cpu, KVM_GET_DEVICE_ATTR, &out_state->tsc_offset))
+        out_state->tsc_offset = (int64_t)(kvm->tsc - __rdtsc());
     out_state->nmi_pending |= __atomic_load_n(&cpu->nmi_line, __ATOMIC_SEQ_CST);
     out_state->cr8 = cpu->host->cr8_read(cpu->host_opaque);
     cpu->host->apic_msr_read(cpu->host_opaque, X86_MSR_APIC_BASE, &out_state->apic_base);
+}
+
+static const char *kvm_cpu_failure(Cpu *base)
+{
+    KvmCpu *cpu = kvm_cpu(base);
+    return cpu->failure[0] ? cpu->failure : NULL;
 }
 
 /* --- other threads --- */
@@ -365,6 +380,7 @@ const CpuOps kvm_cpu_ops = {
     .run = kvm_cpu_run,
     .load = kvm_cpu_load,
     .save = kvm_cpu_save,
+    .failure = kvm_cpu_failure,
     .kick = kvm_cpu_kick,
     .set_irq = kvm_cpu_set_irq,
     .nmi = kvm_cpu_nmi,

@@ -34,6 +34,7 @@ typedef struct X86Table {
     ROW(sfmask, X86_MSR_SFMASK)                        \
     ROW(kernel_gs_base, X86_MSR_KERNEL_GS_BASE)        \
     ROW(tsc_aux, X86_MSR_TSC_AUX)                      \
+    ROW(tsc_adjust, X86_MSR_TSC_ADJUST)                \
     ROW(pat, X86_MSR_PAT)                              \
     ROW(misc_enable, X86_MSR_MISC_ENABLE)              \
     ROW(mtrr_deftype, X86_MSR_MTRR_DEFTYPE)
@@ -54,6 +55,9 @@ typedef struct X86State {
     X86_MSR_ROWS(X86_STATE_MSR_FIELD)
 #undef X86_STATE_MSR_FIELD
     uint64_t tsc; /* guest TSC value at the moment of saving */
+    /* Guest TSC - host TSC, exact; means nothing on another host.  Loading goes by it where @tsc is zero and this is not: so a switch
+     * of engines neither loses nor repeats a tick, whenever it is made. */
+    int64_t tsc_offset;
     uint64_t spec_ctrl; /* IA32_SPEC_CTRL, where CPUID has it */
     uint64_t xcr0;
     uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));
