@@ -1,6 +1,7 @@
 /* MSRs, time stamp, CPUID, fast system calls.  Source: SDM 4 (MSRs), 2B (SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS, RDMSR). */
 #include "bt/exec-seg.h"
 #include "bt/insn-table.h"
+#include "core/msr.h"
 
 static bool is_pat_valid(uint64_t value)
 {
@@ -11,42 +12,6 @@ static bool is_pat_valid(uint64_t value)
     }
     return true;
 }
-
-/* AMD's hardware configuration: bit 24 says that the TSC runs at a constant rate; kernels complain when an invariant TSC lacks it. */
-#define MSR_HWCR          0xc0010015u
-#define HWCR_TSC_FREQ_SEL (1u << 24)
-
-/* MSRs that kernels touch unasked and that hold nothing here: reads give zero, writes vanish. */
-static bool is_ignored_msr(uint32_t msr)
-{
-    switch (msr) {
-    case 0x17:       /* IA32_PLATFORM_ID */
-    case 0x8b:       /* IA32_BIOS_SIGN_ID */
-    case X86_MSR_MTRRCAP:
-    case X86_MSR_MCG_CAP:
-    case X86_MSR_MCG_STATUS:
-    case 0xc0010000 ... 0xc0010007: /* four performance counters: never count */
-    case 0xc0010010: /* SYSCFG */
-    case MSR_HWCR:
-    case 0xc001001f: /* NB_CFG */
-    case 0xc0010112: /* SMM base and mask */
-    case 0xc0010113:
-    case 0xc0010140: /* OS visible work-around */
-    case 0xc0010141:
-    case 0xc0011020: /* LS_CFG */
-    case 0xc0011021: /* IC_CFG */
-    case 0xc0011022: /* DC_CFG */
-    case 0xc0011029: /* DE_CFG */
-        return true;
-    default:
-        return (msr >= 0x200 && msr <= 0x20f) || msr == 0x250 || msr == 0x258 || msr == 0x259 || (msr >= 0x268 && msr <= 0x26f);
-    }
-}
-
-/* IA32_ARCH_CAPABILITIES: RDCL_NO IBRS_ALL SKIP_L1DFL_VMENTRY SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO BHI_NO
- * PBRSB_NO GDS_NO RFDS_NO (SDM 4 table 2-2); core/cpuid.c says why. */
-#define MSR_ARCH_CAPABILITIES 0x10au
-#define ARCH_CAPABILITIES     0x0d10e17bu
 
 /* IA32_SPEC_CTRL keeps its three bits, IA32_PRED_CMD is a command; neither has an effect here. */
 #define MSR_SPEC_CTRL  0x48u
@@ -90,13 +55,13 @@ void ex_rdmsr(BtCpu *cpu, const Insn *insn)
     } else if (is_apic_msr(msr)) {
         if (!bt_host_call(cpu, host_apic_msr_read, msr, (uint64_t)(uintptr_t)&value, 0))
             bt_raise_code(cpu, X86_EXC_GP, 0);
-    } else if (msr == MSR_HWCR) {
-        value = HWCR_TSC_FREQ_SEL;
-    } else if (msr == MSR_ARCH_CAPABILITIES && bt_cpuid_has(cpu, 7, 3, 29)) {
-        value = ARCH_CAPABILITIES;
+    } else if (msr == X86_MSR_ARCH_CAPABILITIES && bt_cpuid_has(cpu, 7, 3, 29)) {
+        value = cpu->cpuid->arch_capabilities;
     } else if (msr == MSR_SPEC_CTRL && has_speculation_msrs(cpu)) {
         value = cpu->spec_ctrl;
-    } else if (!is_ignored_msr(msr)) {
+    } else if (msr_is_quiet(msr)) {
+        value = msr_quiet_value(msr);
+    } else {
         bt_raise_code(cpu, X86_EXC_GP, 0);
     }
     cpu->gpr[X86_RAX] = (uint32_t)value;
@@ -164,7 +129,7 @@ void ex_wrmsr(BtCpu *cpu, const Insn *insn)
         if (field)
             *field = value;
         else
-            is_fine = is_ignored_msr(msr);
+            is_fine = msr_is_quiet(msr);
     }
     if (!is_fine)
         bt_raise_code(cpu, X86_EXC_GP, 0);
@@ -274,6 +239,8 @@ void ex_syscall(BtCpu *cpu, const Insn *insn)
     unsigned code = cpu->star >> 32 & 0xfffc;
     uint32_t flags = bt_flags(cpu) & ~X86_FLAG_RF;
     bool was_64 = bt_code64(cpu);
+    if (!was_64 && cpu->cpuid && cpu->cpuid->is_intel)
+        bt_raise(cpu, X86_EXC_UD);
     cpu->gpr[X86_RCX] = cpu->next_rip;
     if (bt_long_mode(cpu)) {
         cpu->gpr[X86_R11] = flags;

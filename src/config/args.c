@@ -174,12 +174,42 @@ static bool is_cpu_switch(const char *name)
            g_str_has_prefix(name, "kvm_");
 }
 
+/* Fields of CPUID leaf 1 (SDM 2A figure 3-6). */
+typedef struct CpuNumbers {
+    uint64_t family, model, stepping;
+} CpuNumbers;
+
+/* "family=", "model=", "stepping=".  Returns: FALSE when @word is none of them. */
+static gboolean cpu_number_take(CpuNumbers *numbers, const char *word, bool *out_is_bad)
+{
+    const struct {
+        const char *key;
+        uint64_t *number, max;
+    } rows[] = { { "family=", &numbers->family, 255 + 15 }, { "model=", &numbers->model, 255 }, { "stepping=", &numbers->stepping, 15 } };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (!g_str_has_prefix(word, rows[i].key))
+            continue;
+        char *end;
+        const char *digits = word + strlen(rows[i].key);
+        *rows[i].number = g_ascii_strtoull(digits, &end, 0);
+        *out_is_bad = !g_ascii_isdigit(*digits) || *end || *rows[i].number > rows[i].max;
+        return TRUE;
+    }
+    return FALSE;
+}
+
+static uint32_t cpu_numbers_signature(const CpuNumbers *numbers)
+{
+    uint32_t family = (uint32_t)MIN(numbers->family, 15), extended = (uint32_t)numbers->family - family, model = (uint32_t)numbers->model;
+    return (uint32_t)numbers->stepping | (model & 15) << 4 | family << 8 | model >> 4 << 16 | extended << 20;
+}
+
 static gboolean arg_cpu(Config *config, const char *value, GError **error)
 {
     if (!strcmp(value, "help") || !strcmp(value, "?")) {
         config->action = CONFIG_TEXT;
         replace(&config->text, "Available CPUs:\n  max, host, qemu64, kvm64 and any other name: what the engine offers of the host's CPU\n"
-                               "Features: +name, -name, name=on|off\n");
+                               "Features: +name, -name, name=on|off\nWho it says it is: vendor=, family=, model=, stepping=\n");
         return TRUE;
     }
     g_auto(GStrv) words = g_strsplit(value, ",", -1);
@@ -187,7 +217,16 @@ static gboolean arg_cpu(Config *config, const char *value, GError **error)
         return usage(error, "-cpu %s: the first word must be a model, for example max", value);
     replace(&config->cpu_name, words[0]);
     g_ptr_array_set_size(config->cpu_features, 0);
+    CpuNumbers numbers = { .family = 6 };
+    config->cpu_signature = 0;
     for (char **word = words + 1; *word; word++) {
+        bool is_bad = false;
+        if (cpu_number_take(&numbers, *word, &is_bad)) {
+            if (is_bad)
+                return usage(error, "-cpu %s: '%s' is not a number that CPUID holds (family to 270, model to 255, stepping to 15)", value, *word);
+            config->cpu_signature = cpu_numbers_signature(&numbers);
+            continue;
+        }
         if ((*word)[0] == '+' || (*word)[0] == '-') {
             if (!(*word)[1])
                 return usage(error, "-cpu %s: '%s' lacks a feature name", value, *word);

@@ -104,6 +104,7 @@ typedef struct Config {
     unsigned ncpus;
     char *cpu_name;       /* "max", … */
     char *cpu_vendor;     /* 12 characters, or NULL: the model's own */
+    uint32_t cpu_signature; /* family, model and stepping as CPUID leaf 1 has them; 0: the model's own */
     GPtrArray *cpu_features; /* ConfigCpuFeature */
     bool has_acpi, has_hpet, has_pit, has_i8042;
 

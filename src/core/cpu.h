@@ -93,4 +93,6 @@ typedef struct CpuidModel {
     unsigned nleaves;
     CpuidLeaf leaf[64];
     uint64_t xcr0_mask; /* XCR0 bits that the guest may set */
+    uint64_t arch_capabilities; /* the MSR of this name, where the leaves have it: what the CPU is not vulnerable to */
+    bool is_intel;              /* the vendor; else AMD and those that follow it */
 } CpuidModel;

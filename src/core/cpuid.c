@@ -49,6 +49,10 @@ static const struct {
 #define REPEATED_EDX 0x0183f3ffu
 #define AVX_XCR0 4u
 
+/* IA32_ARCH_CAPABILITIES: RDCL_NO IBRS_ALL SKIP_L1DFL_VMENTRY SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO BHI_NO
+ * PBRSB_NO GDS_NO RFDS_NO (SDM 4 table 2-2): a translator's guest cannot speculate past its own pages' tables. */
+#define ARCH_CAPABILITIES 0x0d10e17bu
+
 static uint32_t *leaf_reg(CpuidModel *model, uint32_t leaf, uint32_t subleaf, unsigned reg)
 {
     for (unsigned i = 0; i < model->nleaves; i++) {
@@ -111,11 +115,11 @@ static bool host_has(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit
     return false;
 }
 
-/* What follows from other bits. */
-static void model_settle(CpuidModel *model)
+void cpuid_model_settle(CpuidModel *model)
 {
     *leaf_reg(model, 0x80000001, 0, EDX) &= ~REPEATED_EDX;
-    *leaf_reg(model, 0x80000001, 0, EDX) |= *leaf_reg(model, 1, 0, EDX) & REPEATED_EDX;
+    if (!model->is_intel)
+        *leaf_reg(model, 0x80000001, 0, EDX) |= *leaf_reg(model, 1, 0, EDX) & REPEATED_EDX;
     bool has_xsave = cpuid_model_has(model, "xsave"), has_avx = has_xsave && cpuid_model_has(model, "avx");
     model->xcr0_mask = has_xsave ? 3 | (has_avx ? AVX_XCR0 : 0) : 1;
     *leaf_reg(model, 0xd, 0, EAX) = has_xsave ? (uint32_t)model->xcr0_mask : 0;
@@ -130,9 +134,8 @@ void cpuid_model_init(CpuidModel *out_model)
 {
     CpuidModel *model = out_model;
     memset(model, 0, sizeof *model);
-    *leaf_add(model, 0, -1) = (CpuidLeaf){ .leaf = 0, .eax = 0xd, .ebx = 0x68747541, .edx = 0x69746e65, .ecx = 0x444d4163 };
-    /* Family 0x12, model 1, stepping 0; CLFLUSH 64 bytes, one logical processor. */
-    *leaf_add(model, 1, -1) = (CpuidLeaf){ .leaf = 1, .eax = 0x00300f10, .ebx = 0x00010800 };
+    leaf_add(model, 0, -1)->eax = 0xd;
+    leaf_add(model, 1, -1)->ebx = 0x00010800; /* CLFLUSH 64 bytes, one logical processor */
     leaf_add(model, 7, 0)->eax = 1;
     leaf_add(model, 7, 1);
     leaf_add(model, 0xd, 0);
@@ -140,11 +143,10 @@ void cpuid_model_init(CpuidModel *out_model)
     leaf_add(model, 0xd, 2);
     leaf_add_text(model, 0x40000000, "\x10\0\0\x40VMwareVMware"); /* what goes with it: bt/exec-vmware.c */
     leaf_add(model, 0x40000010, -1);
-    *leaf_add(model, 0x80000000, -1) =
-        (CpuidLeaf){ .leaf = 0x80000000, .eax = 0x80000021, .ebx = 0x68747541, .edx = 0x69746e65, .ecx = 0x444d4163 };
-    leaf_add(model, 0x80000001, -1)->eax = 0x00300f10;
+    leaf_add(model, 0x80000000, -1)->eax = 0x80000021;
+    leaf_add(model, 0x80000001, -1);
     leaf_add_text(model, 0x80000002, "Segue Virtual CP");
-    leaf_add_text(model, 0x80000003, "U (bt)\0\0\0\0\0\0\0\0\0");
+    leaf_add_text(model, 0x80000003, "U\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     leaf_add_text(model, 0x80000004, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     /* L1 32 KiB each and L2 512 KiB, 8-way, 64-byte lines. */
     *leaf_add(model, 0x80000005, -1) = (CpuidLeaf){ .leaf = 0x80000005, .ecx = 0x20080140, .edx = 0x20080140 };
@@ -155,7 +157,8 @@ void cpuid_model_init(CpuidModel *out_model)
     for (size_t i = 0; i < G_N_ELEMENTS(features); i++)
         if (features[i].origin == OURS || host_has(features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit))
             *leaf_reg(model, features[i].leaf, features[i].subleaf, features[i].reg) |= 1u << features[i].bit;
-    model_settle(model);
+    model->arch_capabilities = ARCH_CAPABILITIES;
+    cpuid_model_set_vendor(model, "AuthenticAMD");
 }
 
 /* Other spellings that scripts use; "_" and "-" are the same, also in the table's names. */
@@ -194,18 +197,56 @@ gboolean cpuid_model_set(CpuidModel *model, const char *name, bool on, GError **
         return TRUE;
     uint32_t *reg = leaf_reg(model, features[i].leaf, features[i].subleaf, features[i].reg);
     *reg = on ? *reg | 1u << features[i].bit : *reg & ~(1u << features[i].bit);
-    model_settle(model);
+    cpuid_model_settle(model);
     return TRUE;
+}
+
+void cpuid_model_set_signature(CpuidModel *model, uint32_t eax)
+{
+    *leaf_reg(model, 1, 0, EAX) = eax;
+    *leaf_reg(model, 0x80000001, 0, EAX) = model->is_intel ? 0 : eax;
 }
 
 void cpuid_model_set_vendor(CpuidModel *model, const char *vendor)
 {
+    /* Plain parts: AMD family 0x12 model 1, which needs no page-table isolation; Intel family 6 model 0x5e. */
+    static const struct {
+        const char *vendor;
+        uint32_t signature;
+    } parts[] = { { "AuthenticAMD", 0x00300f10 }, { "GenuineIntel", 0x000506e3 } };
     static const uint32_t leaves[] = { 0, 0x80000000 };
     for (size_t i = 0; i < G_N_ELEMENTS(leaves); i++) {
         memcpy(leaf_reg(model, leaves[i], 0, EBX), vendor, 4);
         memcpy(leaf_reg(model, leaves[i], 0, EDX), vendor + 4, 4);
         memcpy(leaf_reg(model, leaves[i], 0, ECX), vendor + 8, 4);
     }
+    model->is_intel = !memcmp(vendor, "GenuineIntel", 12);
+    if (model->is_intel) /* reserved there */
+        memset(leaf_reg(model, 0x80000000, 0, EBX), 0, 3 * sizeof(uint32_t));
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++)
+        if (!memcmp(vendor, parts[i].vendor, 12))
+            cpuid_model_set_signature(model, parts[i].signature);
+    cpuid_model_settle(model);
+}
+
+void cpuid_model_follow_host(CpuidModel *model)
+{
+    uint32_t reg[4];
+    host_leaf(0, 0, reg);
+    char vendor[12];
+    memcpy(vendor, &reg[EBX], 4);
+    memcpy(vendor + 4, &reg[EDX], 4);
+    memcpy(vendor + 8, &reg[ECX], 4);
+    cpuid_model_set_vendor(model, vendor);
+    host_leaf(1, 0, reg);
+    cpuid_model_set_signature(model, reg[EAX]);
+}
+
+void cpuid_model_mask(CpuidModel *model, uint32_t leaf, uint32_t subleaf, unsigned reg, uint32_t mask)
+{
+    uint32_t *value = leaf_reg(model, leaf, subleaf, reg);
+    if (value)
+        *value &= mask;
 }
 
 bool cpuid_model_has(const CpuidModel *model, const char *name)

@@ -1,7 +1,10 @@
 /*
- * The CPU model that CPUID describes, fixed at power-on: what the translator implements, cut down to what the host's CPU executes where
- * it passes instructions on.  Identified as an AMD family 0x12 part: plain SYSCALL, NX and long mode, and kernels know that it needs no
- * page-table isolation.  Source: SDM 2A CPUID; AMD APM 3 appendix E.
+ * The CPU model that CPUID describes, fixed at power-on and the same in every engine: what the translator implements, cut down to what the
+ * host's CPU executes where it passes instructions on, and to what the host's KVM offers where the guest may ever run in it.
+ *
+ * Without KVM it is identified as an AMD family 0x12 part: plain SYSCALL, NX and long mode, and kernels know that it needs no page-table
+ * isolation.  Where a hardware engine may run the guest it is the host's own vendor, family, model and stepping, because the guest must
+ * know which of the host's vulnerabilities it is exposed to.  Source: SDM 2A CPUID; AMD APM 3 appendix E.
  */
 #pragma once
 
@@ -19,8 +22,17 @@ void cpuid_model_init(CpuidModel *out_model);
  */
 gboolean cpuid_model_set(CpuidModel *model, const char *name, bool on, GError **error);
 
-/* cpuid_model_set_vendor: @vendor has 12 characters. */
+/* cpuid_model_set_vendor: @vendor has 12 characters.  The signature becomes that of a plain part of this vendor, if we know one. */
 void cpuid_model_set_vendor(CpuidModel *model, const char *vendor);
+/* cpuid_model_set_signature: family, model and stepping as CPUID leaf 1 has them in EAX. */
+void cpuid_model_set_signature(CpuidModel *model, uint32_t eax);
+/* cpuid_model_follow_host: vendor and signature of the CPU that this runs on. */
+void cpuid_model_follow_host(CpuidModel *model);
+
+/* cpuid_model_mask: the bits of register @reg (0–3: EAX EBX ECX EDX) that are not in @mask are gone.  Call cpuid_model_settle() after the last. */
+void cpuid_model_mask(CpuidModel *model, uint32_t leaf, uint32_t subleaf, unsigned reg, uint32_t mask);
+/* cpuid_model_settle: what follows from other bits: XSAVE's sizes, repeated leaves. */
+void cpuid_model_settle(CpuidModel *model);
 
 /* cpuid_model_set_clocks: leaf 0x40000010, in kHz.  Guests that know it, or the port that goes with it, calibrate nothing. */
 void cpuid_model_set_clocks(CpuidModel *model, uint64_t tsc_hz, uint64_t apic_timer_hz);

@@ -60,8 +60,8 @@ const char *kvm_exit_name(unsigned reason);
 /* kvm_cpuid_set: gives the vCPU what KVM supports of the machine's CPU model. */
 bool kvm_cpuid_set(KvmCpu *cpu, GError **error);
 /* kvm_cpuid_cut: @model without what @supported does not have; *out_count entries of @out_entries (room for all of @model). */
-void kvm_cpuid_cut(const CpuidModel *model, const struct kvm_cpuid2 *supported, unsigned index, struct kvm_cpuid_entry2 *out_entries,
-                   unsigned *out_count, uint64_t *out_xfeatures);
+void kvm_cpuid_cut(const CpuidModel *model, const struct kvm_cpuid2 *supported, unsigned index, bool has_apic,
+                   struct kvm_cpuid_entry2 *out_entries, unsigned *out_count, uint64_t *out_xfeatures);
 
 /* kvm_open_failed: the sentence for errno @errnum of opening @path.  Returns: FALSE. */
 gboolean kvm_open_failed(const char *path, int errnum, bool can_virtualize, const char *module, GError **error);

@@ -42,3 +42,11 @@ gboolean kvm_require(KvmMmu wanted, GError **error);
 
 /* kvm_check: the decision of kvm_require() on a given probe. */
 gboolean kvm_check(const KvmProbe *probe, KvmMmu wanted, GError **error);
+
+/**
+ * kvm_cpuid_restrict: takes from @model what KVM on this host does not offer a guest, so that it may move there at any time.
+ * @has_apic: the guest's local APIC will be KVM's, which alone has x2APIC and TSC-deadline
+ *
+ * FALSE with VMM_ERROR_HOST when KVM does not answer.
+ */
+gboolean kvm_cpuid_restrict(CpuidModel *model, bool has_apic, GError **error);

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "devices/lapic.h"
+#include "kvm/kvm.h"
 #include "vm/board.h"
 #include "vm/boot.h"
 #include "vm/pci-devices.h"
@@ -217,14 +218,20 @@ static gboolean cpuid_build(Vm *vm, GError **error)
 {
     const Config *config = vm->config;
     cpuid_model_init(&vm->cpuid);
+    /* One CPU for every engine that may ever run this guest, and so for those of the host's KVM wherever it can be used. */
+    bool may_use_hardware = kvm_require(KVM_MMU_ANY, NULL);
+    if (may_use_hardware)
+        cpuid_model_follow_host(&vm->cpuid);
     if (config->cpu_vendor)
         cpuid_model_set_vendor(&vm->cpuid, config->cpu_vendor);
+    if (config->cpu_signature)
+        cpuid_model_set_signature(&vm->cpuid, config->cpu_signature);
     for (guint i = 0; i < config->cpu_features->len; i++) {
         const ConfigCpuFeature *feature = g_ptr_array_index(config->cpu_features, i);
         if (!cpuid_model_set(&vm->cpuid, feature->name, feature->on, error))
             return FALSE;
     }
-    return TRUE;
+    return !may_use_hardware || kvm_cpuid_restrict(&vm->cpuid, false, error);
 }
 
 Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)

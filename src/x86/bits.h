@@ -113,6 +113,7 @@ enum {
 #define X86_MSR_APIC_BASE      0x1bu
 #define X86_MSR_TSC_ADJUST     0x3bu
 #define X86_MSR_MTRRCAP        0xfeu
+#define X86_MSR_ARCH_CAPABILITIES 0x10au
 #define X86_MSR_SYSENTER_CS    0x174u
 #define X86_MSR_SYSENTER_ESP   0x175u
 #define X86_MSR_SYSENTER_EIP   0x176u

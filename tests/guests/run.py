@@ -287,6 +287,16 @@ for each_flavour in KERNELS:
         boot_test(each_flavour, each_memory)
 
 
+@test("-cpu vendor=, family=, model=: the guest's kernel believes it")
+def _():
+    with Machine(linux("cloud-amd64", 512, "segue.poweroff") + ["-cpu", "max,vendor=GenuineIntel,family=6,model=85,stepping=4"]) as machine:
+        machine.expect(r"CPU0: Intel .*\(family: 0x6, model: 0x55, stepping: 0x4\)", BOOT_SECONDS)
+        machine.expect("SEGUE-INIT-REACHED", BOOT_SECONDS)
+        machine.expect_status(0, 30)
+        if re.search(rb"unchecked MSR|isolation: enabled", machine.output):
+            raise Failure(f"the kernel met an MSR that is not there, or isolates page tables\n{machine.tail()}")
+
+
 @test("interactive shell on a terminal")
 def _():
     with Machine(linux("cloud-amd64", 512, "quiet"), on_terminal=True) as machine:

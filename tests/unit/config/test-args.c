@@ -36,6 +36,8 @@ static const struct {
     { "-smp|x", "-smp: cpus=x must be a number" },
     { "-cpu|,+x", "the first word must be a model" },
     { "-cpu|max,+", "lacks a feature name" },
+    { "-cpu|max,family=x", "is not a number that CPUID holds" },
+    { "-cpu|max,stepping=16", "is not a number that CPUID holds" },
     { "-serial|frob", "-serial frob: unknown back end" },
     { "-serial|file:", "a path is missing" },
     { "-serial|unix:/x,wiat=off", "unknown property 'wiat'" },
@@ -103,7 +105,7 @@ START_TEST(fields_are_filled)
 {
     g_autoptr(Config) config = config_new();
     g_autoptr(GError) error = NULL;
-    ck_assert_msg(parse(config, "-m|2G|-machine|pc,accel=kvm:tcg,hpet=off|-cpu|max,+avx,-sse4.1,x2apic=off,hv-vendor-id=Foo|-kernel|k|-append|a,b|"
+    ck_assert_msg(parse(config, "-m|2G|-machine|pc,accel=kvm:tcg,hpet=off|-cpu|max,+avx,-sse4.1,x2apic=off,hv-vendor-id=Foo,family=25,model=0x21,stepping=2|-kernel|k|-append|a,b|"
                             "-rtc|base=1970-01-02|-d|int,bt|-D|/x|-no-shutdown|-S|-usb",
                         &error),
                   "%s", error ? error->message : "");
@@ -113,6 +115,7 @@ START_TEST(fields_are_filled)
     ck_assert(!config->has_hpet && config->has_pit);
     ck_assert_str_eq(config->cpu_name, "max");
     ck_assert_uint_eq(config->cpu_features->len, 3);
+    ck_assert_uint_eq(config->cpu_signature, 0x00a20f12);
     const ConfigCpuFeature *feature = g_ptr_array_index(config->cpu_features, 1);
     ck_assert_str_eq(feature->name, "sse4.1");
     ck_assert(!feature->on);

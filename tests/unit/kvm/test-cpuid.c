@@ -7,6 +7,7 @@
 static struct kvm_cpuid_entry2 cut[64];
 static unsigned ncut;
 static uint64_t xfeatures;
+static bool has_apic;
 
 static const CpuidModel model = {
     .nleaves = 6,
@@ -43,7 +44,7 @@ static const struct kvm_cpuid_entry2 *leaf(uint32_t function, uint32_t index)
 
 static void model_cut(unsigned index)
 {
-    kvm_cpuid_cut(&model, &supported.head, index, cut, &ncut, &xfeatures);
+    kvm_cpuid_cut(&model, &supported.head, index, has_apic, cut, &ncut, &xfeatures);
     ck_assert_uint_eq(ncut, model.nleaves);
 }
 
@@ -62,6 +63,10 @@ START_TEST(test_apic_features)
 {
     model_cut(0);
     ck_assert_uint_eq(leaf(1, 0)->ecx, 0x80000001 | (0x03200001 & ~(1u << 21 | 1u << 24)));
+    has_apic = true;
+    model_cut(0);
+    has_apic = false;
+    ck_assert_uint_eq(leaf(1, 0)->ecx, 0x80000001 | 0x03200001 | 1u << 24); /* KVM need not say that it has TSC deadline */
 }
 END_TEST
 
