@@ -11,8 +11,7 @@
 #include "host.h"
 #include "kvm/kvm.h"
 #include "kvm/slat.h"
-#include "monitor/hmp.h"
-#include "monitor/qmp.h"
+#include "monitor/monitor.h"
 #include "vm/terminal.h"
 #include "vm/vm.h"
 
@@ -69,15 +68,13 @@ static int guest_run(Config *config)
         return fail(error);
     terminal_guard();
     /* Sockets before anything slow: a driver may connect at once. */
-    g_autoptr(Qmp) qmp = qmp_new(config, &error);
-    if (!qmp)
+    g_autoptr(Monitor) monitor = monitor_new(config, &error);
+    if (!monitor)
         return fail(error);
     g_autoptr(Vm) vm = vm_new(config, engine, &error);
     if (!vm || !pidfile_write(config->pidfile, &error))
         return fail(error);
-    Chardev *monitor = vm_monitor_chardev(vm);
-    g_autoptr(Hmp) hmp = monitor ? hmp_new(vm, monitor) : NULL;
-    qmp_attach(qmp, vm, host_this);
+    monitor_attach(monitor, vm, host_this);
     g_autofree char *message = NULL;
     int status = vm_run(vm, &message);
     terminal_restore();

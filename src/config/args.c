@@ -346,15 +346,16 @@ static gboolean arg_chardev(Config *config, const char *value, GError **error)
 
 static gboolean arg_monitor(Config *config, const char *value, GError **error)
 {
-    if (config->monitor || config->monitor_chardev)
-        return usage(error, "-monitor %s: only one human monitor in this version", value);
     config->has_monitor_option = true;
     if (g_str_has_prefix(value, "chardev:")) {
-        config->monitor_chardev = g_strdup(value + 8);
+        g_ptr_array_add(config->monitor_chardevs, g_strdup(value + 8));
         return TRUE;
     }
-    config->monitor = char_config_parse("-monitor", g_str_has_prefix(value, "mon:") ? value + 4 : value, error);
-    return config->monitor != NULL;
+    CharConfig *monitor = char_config_parse("-monitor", g_str_has_prefix(value, "mon:") ? value + 4 : value, error);
+    if (!monitor)
+        return FALSE;
+    g_ptr_array_add(config->monitors, monitor);
+    return TRUE;
 }
 
 static gboolean arg_mon(Config *config, const char *value, GError **error)

@@ -267,13 +267,54 @@ static gboolean check_controls(Config *config, GError **error)
     }
     for (guint i = 0; i < config->controls->len; i++) {
         CharKind kind = ((CharConfig *)g_ptr_array_index(config->controls, i))->kind;
-        if (kind == CHAR_FILE || kind == CHAR_PTY)
-            return usage(error, "-qmp, -mon mode=control: this back end cannot carry it; use unix:PATH, tcp:HOST:PORT, pipe:PATH or stdio");
+        if (kind == CHAR_FILE)
+            return usage(error, "-qmp, -mon mode=control: a file cannot carry it; use unix:PATH, tcp:HOST:PORT, pipe:PATH, pty or stdio");
+    }
+    return TRUE;
+}
+
+/* Where the human monitor is; the terminal's is kept apart because serial ports share it. */
+static gboolean check_monitors(Config *config, GError **error)
+{
+    for (guint i = 0; i < config->monitor_chardevs->len; i++) {
+        CharConfig *monitor = NULL;
+        if (!chardev_resolve(config, "-monitor", g_ptr_array_index(config->monitor_chardevs, i), &monitor, error))
+            return FALSE;
+        g_ptr_array_add(config->monitors, monitor);
+    }
+    for (guint i = config->monitors->len; i-- > 0;) {
+        CharKind kind = ((CharConfig *)g_ptr_array_index(config->monitors, i))->kind;
+        if (kind == CHAR_FILE)
+            return usage(error, "-monitor, -mon: a file cannot carry it; use unix:PATH, tcp:HOST:PORT, pipe:PATH, pty or stdio");
+        if (kind == CHAR_STDIO && config->monitor)
+            return usage(error, "-monitor stdio: given twice; there is one terminal");
+        if (kind == CHAR_STDIO)
+            config->monitor = g_ptr_array_steal_index(config->monitors, i);
+        else if (kind == CHAR_NONE || kind == CHAR_NULL)
+            g_ptr_array_remove_index(config->monitors, i);
     }
     return TRUE;
 }
 
 static bool is_stdio(const CharConfig *config) { return config && config->kind == CHAR_STDIO; }
+
+/* A socket -chardev with mux=on that both a serial port and the human monitor name is one line for both. */
+static gboolean check_shared(Config *config, GError **error)
+{
+    for (guint i = config->monitors->len; i-- > 0;) {
+        const CharConfig *monitor = g_ptr_array_index(config->monitors, i);
+        for (unsigned j = 0; j < config->nserials; j++) {
+            if (!monitor->id || g_strcmp0(config->serial[j]->id, monitor->id) != 0)
+                continue;
+            if (!monitor->mux)
+                return usage(error, "-chardev id=%s: used by a serial port and a monitor; mux=on lets them share it", monitor->id);
+            config->serial_mon[j] = true;
+            g_ptr_array_remove_index(config->monitors, i);
+            break;
+        }
+    }
+    return TRUE;
+}
 
 /* Connects serial ports and monitor as QEMU does, and lets only sharers that agreed share the terminal. */
 static gboolean check_chars(Config *config, GError **error)
@@ -284,8 +325,10 @@ static gboolean check_chars(Config *config, GError **error)
         if (!config->serial[i])
             config->serial[i] = char_config_new(CHAR_NONE);
     }
-    if (!chardev_resolve(config, "-monitor", config->monitor_chardev, &config->monitor, error) ||
-        !chardev_resolve(config, "-device isa-debugcon", config->debugcon_chardev, &config->debugcon, error))
+    if (!chardev_resolve(config, "-device isa-debugcon", config->debugcon_chardev, &config->debugcon, error))
+        return FALSE;
+
+    if (!check_shared(config, error))
         return FALSE;
 
     /* Without a display the terminal is the default place for the first serial port and the monitor. */
@@ -315,7 +358,8 @@ static gboolean check_chars(Config *config, GError **error)
     unsigned nvirtconsole = 0;
     for (guint i = 0; i < config->virtio->len; i++)
         nvirtconsole += is_stdio(((VirtioConfig *)g_ptr_array_index(config->virtio, i))->chardev);
-    unsigned nterminal = ncontrol_stdio + nvirtconsole + is_stdio(config->debugcon) + is_stdio(config->monitor), nmonitor = config->monitor != NULL;
+    unsigned nterminal = ncontrol_stdio + nvirtconsole + is_stdio(config->debugcon) + is_stdio(config->monitor);
+    unsigned nmonitor = (config->monitor != NULL) + config->monitors->len;
     for (unsigned i = 0; i < config->nserials; i++) {
         CharConfig *serial = config->serial[i];
         if (config->serial_mon[i]) {
@@ -340,10 +384,9 @@ static gboolean check_chars(Config *config, GError **error)
     if (nterminal > 1)
         return usage(error, "stdio is used by more than one of -serial, -monitor, -qmp and -device isa-debugcon; share it with -serial mon:stdio "
                             "or give the others a back end of their own");
-    if (nmonitor > 1 && config->monitor && config->monitor->kind != CHAR_NONE && config->monitor->kind != CHAR_NULL)
-        return usage(error, "-monitor together with -serial mon:…: only one human monitor in this version; drop one of them");
-    if (config->monitor && config->monitor->kind == CHAR_PTY)
-        return usage(error, "-monitor pty: not in this version; use unix:PATH,server=on,wait=off");
+    for (unsigned i = 0; i < config->nserials; i++)
+        if (config->monitor && config->serial_mon[i])
+            return usage(error, "-monitor stdio together with -serial mon:…: only one of them; drop one, or give the monitor a socket");
     if (config->start_stopped && !nmonitor && !config->controls->len)
         return usage(error, "-S: the guest could never be started, there is no monitor; add -monitor or -serial mon:stdio");
     return TRUE;
@@ -352,5 +395,5 @@ static gboolean check_chars(Config *config, GError **error)
 gboolean config_check(Config *config, GError **error)
 {
     return check_accel(config, error) && check_machine(config, error) && check_devices(config, error) && check_drives(config, error) &&
-           check_controls(config, error) && check_chars(config, error);
+           check_controls(config, error) && check_monitors(config, error) && check_chars(config, error);
 }

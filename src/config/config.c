@@ -81,6 +81,8 @@ Config *config_new(void)
     config->ignored = g_ptr_array_new_with_free_func(g_free);
     config->rtc_base = -1;
     config->controls = g_ptr_array_new_with_free_func((GDestroyNotify)char_config_free);
+    config->monitors = g_ptr_array_new_with_free_func((GDestroyNotify)char_config_free);
+    config->monitor_chardevs = g_ptr_array_new_with_free_func(g_free);
     config->control_chardevs = g_ptr_array_new_with_free_func(g_free);
     config->notices = g_ptr_array_new_with_free_func(g_free);
     mode_config_init(&config->modes);
@@ -108,7 +110,8 @@ void config_free(Config *config)
         g_free(config->serial_chardev[i]);
     }
     char_config_free(config->monitor);
-    g_free(config->monitor_chardev);
+    g_ptr_array_free(config->monitors, TRUE);
+    g_ptr_array_free(config->monitor_chardevs, TRUE);
     g_ptr_array_free(config->devices, TRUE);
     g_ptr_array_free(config->drives, TRUE);
     g_ptr_array_free(config->virtio, TRUE);

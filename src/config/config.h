@@ -120,8 +120,9 @@ typedef struct Config {
     char *serial_chardev[CONFIG_MAX_SERIAL]; /* "chardev:ID" not resolved yet */
     bool serial_mon[CONFIG_MAX_SERIAL]; /* "mon:": the human monitor shares this line */
     bool has_monitor_option;
-    CharConfig *monitor;  /* NULL: none of its own */
-    char *monitor_chardev;
+    CharConfig *monitor;  /* the human one on the terminal; NULL: none of its own */
+    GPtrArray *monitors;         /* CharConfig: where else the human monitor is; complete after check */
+    GPtrArray *monitor_chardevs; /* char *: "chardev:ID", not resolved yet */
 
     GPtrArray *devices; /* ConfigItem */
     GPtrArray *drives;  /* DriveConfig */

@@ -2,17 +2,6 @@
 
 #include <string.h>
 
-#define LINE_MAX_BYTES 4096u
-#define PROMPT "(qemu) "
-
-struct Hmp {
-    Vm *vm;
-    Chardev *chardev;
-    GString *line;
-    unsigned escape; /* bytes of an ESC [ sequence seen: arrow keys are swallowed */
-    bool greeted;
-};
-
 typedef struct HmpCommand {
     const char *name, *alias, *args, *help;
     void (*run)(Vm *vm, const char *args, GString *out);
@@ -109,90 +98,4 @@ char *hmp_execute(Vm *vm, const char *line)
         }
     g_string_append_printf(out, "unknown command: '%s'\n", text);
     return g_string_free(out, FALSE);
-}
-
-/* The terminal is raw: "\n" becomes "\r\n". */
-static void hmp_print(Hmp *hmp, const char *text)
-{
-    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-    g_autofree char *joined = g_strjoinv("\r\n", lines);
-    chardev_write(hmp->chardev, joined, strlen(joined));
-}
-
-static void hmp_opened(void *opaque)
-{
-    Hmp *hmp = opaque;
-    g_string_truncate(hmp->line, 0);
-    hmp_print(hmp, hmp->greeted ? "\n" PROMPT : "QEMU 7.2.0 monitor (Segue 0.1.0) - type 'help' for more information\n" PROMPT);
-    hmp->greeted = true;
-}
-
-static void hmp_enter(Hmp *hmp)
-{
-    hmp_print(hmp, "\n");
-    g_autofree char *out = hmp_execute(hmp->vm, hmp->line->str);
-    g_string_truncate(hmp->line, 0);
-    hmp_print(hmp, out);
-    hmp_print(hmp, PROMPT);
-}
-
-static void hmp_key(Hmp *hmp, char key)
-{
-    if (hmp->escape) { /* ESC, then [, then parameters up to a letter or ~ */
-        hmp->escape = (hmp->escape == 1 && key == '[') || (hmp->escape == 2 && !g_ascii_isalpha(key) && key != '~') ? 2 : 0;
-        return;
-    }
-    switch (key) {
-    case 27:
-        hmp->escape = 1;
-        return;
-    case '\r':
-    case '\n':
-        hmp_enter(hmp);
-        return;
-    case 8:
-    case 127:
-        if (hmp->line->len) {
-            g_string_truncate(hmp->line, hmp->line->len - 1);
-            hmp_print(hmp, "\b \b");
-        }
-        return;
-    case 21: /* Ctrl-U */
-        while (hmp->line->len) {
-            g_string_truncate(hmp->line, hmp->line->len - 1);
-            hmp_print(hmp, "\b \b");
-        }
-        return;
-    default:
-        if ((unsigned char)key < 32 || hmp->line->len >= LINE_MAX_BYTES)
-            return;
-        g_string_append_c(hmp->line, key);
-        chardev_write(hmp->chardev, &key, 1);
-    }
-}
-
-static size_t hmp_receive(void *opaque, const uint8_t *bytes, size_t count)
-{
-    Hmp *hmp = opaque;
-    for (size_t i = 0; i < count; i++)
-        hmp_key(hmp, (char)bytes[i]);
-    return count;
-}
-
-Hmp *hmp_new(Vm *vm, Chardev *chardev)
-{
-    Hmp *hmp = g_new0(Hmp, 1);
-    hmp->vm = vm;
-    hmp->chardev = chardev;
-    hmp->line = g_string_new(NULL);
-    chardev_set_front(chardev, CHAR_SLOT_MONITOR, &(CharFront){ .receive = hmp_receive, .opened = hmp_opened, .opaque = hmp });
-    return hmp;
-}
-
-void hmp_free(Hmp *hmp)
-{
-    if (!hmp)
-        return;
-    g_string_free(hmp->line, TRUE);
-    g_free(hmp);
 }

@@ -1,17 +1,22 @@
 #include "monitor/qmp.h"
 
-#include <glib-unix.h>
 #include <json-glib/json-glib.h>
-#include <signal.h>
 #include <string.h>
 
-#include "core/error.h"
 #include "monitor/qmp-commands.h"
-#include "monitor/qmp-stream.h"
+#include "monitor/qmp-frame.h"
+#include "monitor/stream.h"
+
+/* One connection. */
+typedef struct QmpPeer {
+    StreamPeer *stream;
+    QmpFrame frame;
+    bool is_ready; /* capabilities were negotiated */
+} QmpPeer;
 
 struct Qmp {
     QmpMachine machine; /* .vm NULL before qmp_attach() */
-    GPtrArray *servers;
+    GPtrArray *servers; /* StreamServer; borrowed */
 
     GMutex lock; /* taken last; for what follows */
     GQueue events; /* char *: lines that wait for the main thread */
@@ -25,6 +30,12 @@ static char *line_of(JsonObject *object)
     return json_to_string(node, FALSE);
 }
 
+static void peer_send(StreamPeer *stream, const char *line)
+{
+    g_autofree char *text = g_strconcat(line, "\r\n", NULL);
+    stream_write(stream, text, strlen(text));
+}
+
 /* --- answers --- */
 
 static void answer(QmpPeer *peer, JsonObject *object, JsonNode *id)
@@ -32,7 +43,7 @@ static void answer(QmpPeer *peer, JsonObject *object, JsonNode *id)
     if (id)
         json_object_set_member(object, "id", json_node_copy(id));
     g_autofree char *line = line_of(object);
-    qmp_peer_send(peer, line);
+    peer_send(peer->stream, line);
 }
 
 static void answer_error(QmpPeer *peer, const char *class, const char *text, JsonNode *id)
@@ -51,29 +62,38 @@ static void answer_value(QmpPeer *peer, JsonNode *value, JsonNode *id)
     answer(peer, object, id);
 }
 
-static void peer_opened(void *opaque, QmpPeer *peer)
+static void *peer_opened(void *opaque, StreamPeer *stream)
 {
+    QmpPeer *peer = g_new0(QmpPeer, 1);
+    peer->stream = stream;
+    qmp_frame_init(&peer->frame);
     JsonObject *greeting = json_object_new(), *body = json_object_new();
     json_object_set_member(body, "version", qmp_version());
     json_object_set_array_member(body, "capabilities", json_array_new());
     json_object_set_object_member(greeting, "QMP", body);
     answer(peer, greeting, NULL);
+    return peer;
 }
 
-static void peer_malformed(void *opaque, QmpPeer *peer, const char *why) { answer_error(peer, "GenericError", why, NULL); }
+static void peer_closed(void *opaque, void *data)
+{
+    QmpPeer *peer = data;
+    qmp_frame_clear(&peer->frame);
+    g_free(peer);
+}
 
 /* qmp_capabilities: we have none to offer. */
 static void negotiate(QmpPeer *peer, JsonObject *args, JsonNode *id)
 {
     JsonNode *enable = args ? json_object_get_member(args, "enable") : NULL;
-    if (*qmp_peer_ready(peer)) {
+    if (peer->is_ready) {
         answer_error(peer, "CommandNotFound", "Capabilities negotiation is already complete, command ignored", id);
     } else if (enable && !JSON_NODE_HOLDS_ARRAY(enable)) {
         answer_error(peer, "GenericError", "Invalid parameter type for 'enable', expected: array", id);
     } else if (enable && json_array_get_length(json_node_get_array(enable))) {
         answer_error(peer, "GenericError", "Parameter 'enable': this capability is not available", id);
     } else {
-        *qmp_peer_ready(peer) = true;
+        peer->is_ready = true;
         JsonNode *nothing = json_node_new(JSON_NODE_OBJECT);
         json_node_take_object(nothing, json_object_new());
         answer_value(peer, nothing, id);
@@ -105,9 +125,8 @@ static char *form_check(JsonObject *object)
     return NULL;
 }
 
-static void peer_object(void *opaque, QmpPeer *peer, const char *text, size_t size)
+static void peer_object(Qmp *qmp, QmpPeer *peer, const char *text, size_t size)
 {
-    Qmp *qmp = opaque;
     g_autoptr(JsonParser) parser = json_parser_new();
     if (!g_utf8_validate_len(text, size, NULL)) {
         answer_error(peer, "GenericError", "JSON parse error: not UTF-8", NULL);
@@ -135,7 +154,7 @@ static void peer_object(void *opaque, QmpPeer *peer, const char *text, size_t si
         negotiate(peer, args, id);
         return;
     }
-    if (!*qmp_peer_ready(peer)) {
+    if (!peer->is_ready) {
         answer_error(peer, "CommandNotFound", "Expecting capabilities negotiation with 'qmp_capabilities'", id);
         return;
     }
@@ -148,7 +167,31 @@ static void peer_object(void *opaque, QmpPeer *peer, const char *text, size_t si
         answer_error(peer, class, error, id);
 }
 
+static size_t peer_receive(void *opaque, StreamPeer *stream, const uint8_t *bytes, size_t count)
+{
+    QmpPeer *peer = stream_data(stream);
+    size_t done = 0;
+    while (done < count && !stream_is_full(stream)) {
+        size_t taken, size;
+        const char *text;
+        QmpFrameKind kind = qmp_frame_take(&peer->frame, bytes + done, count - done, &taken, &text, &size);
+        done += taken;
+        if (kind == QMP_FRAME_OBJECT)
+            peer_object(opaque, peer, text, size);
+        else if (kind == QMP_FRAME_MALFORMED)
+            answer_error(peer, "GenericError", text, NULL);
+    }
+    return done;
+}
+
 /* --- events --- */
+
+static void event_send(StreamPeer *stream, void *data, void *opaque)
+{
+    const QmpPeer *peer = data;
+    if (peer->is_ready)
+        peer_send(stream, opaque);
+}
 
 static void events_send(Qmp *qmp)
 {
@@ -159,7 +202,7 @@ static void events_send(Qmp *qmp)
     g_mutex_unlock(&qmp->lock);
     for (char *line; (line = g_queue_pop_head(&events)); g_free(line))
         for (guint i = 0; i < qmp->servers->len; i++)
-            qmp_server_send_ready(g_ptr_array_index(qmp->servers, i), line);
+            stream_server_each(g_ptr_array_index(qmp->servers, i), event_send, line);
 }
 
 static gboolean events_posted(gpointer data)
@@ -205,47 +248,23 @@ static void vm_event(void *opaque, VmEvent event, bool by_guest, const char *rea
 
 /* --- building --- */
 
-static gboolean signal_arrived(gpointer data)
-{
-    *(bool *)data = true;
-    return G_SOURCE_CONTINUE;
-}
-
-/* Until each server with wait=on has a peer.  FALSE: a signal came. */
-static gboolean peers_wait(Qmp *qmp, GError **error)
-{
-    bool is_interrupted = false;
-    guint sources[] = { g_unix_signal_add(SIGINT, signal_arrived, &is_interrupted),
-                        g_unix_signal_add(SIGTERM, signal_arrived, &is_interrupted),
-                        g_unix_signal_add(SIGHUP, signal_arrived, &is_interrupted) };
-    for (guint i = 0; i < qmp->servers->len; i++)
-        while (qmp_server_waits(g_ptr_array_index(qmp->servers, i)) && !is_interrupted)
-            g_main_context_iteration(NULL, TRUE);
-    for (size_t i = 0; i < G_N_ELEMENTS(sources); i++)
-        g_source_remove(sources[i]);
-    if (is_interrupted)
-        g_set_error_literal(error, VMM_ERROR, VMM_ERROR_HOST, "QMP: ended by a signal while waiting for a connection; wait=off does not wait");
-    return !is_interrupted;
-}
-
-Qmp *qmp_new(const Config *config, GError **error)
+Qmp *qmp_new(const Config *config, GPtrArray *servers, GError **error)
 {
     g_autoptr(Qmp) qmp = g_new0(Qmp, 1);
     qmp->machine.config = config;
     qmp->machine.started_us = g_get_monotonic_time();
     g_mutex_init(&qmp->lock);
     g_queue_init(&qmp->events);
-    qmp->servers = g_ptr_array_new_with_free_func((GDestroyNotify)qmp_server_free);
-    if (config->controls->len)
-        signal(SIGPIPE, SIG_IGN);
-    QmpHandler handler = { .opened = peer_opened, .object = peer_object, .malformed = peer_malformed, .opaque = qmp };
+    qmp->servers = g_ptr_array_new();
+    StreamHandler handler = { .opened = peer_opened, .receive = peer_receive, .closed = peer_closed, .opaque = qmp };
     for (guint i = 0; i < config->controls->len; i++) {
-        QmpServer *server = qmp_server_new(g_ptr_array_index(config->controls, i), &handler, error);
+        StreamServer *server = stream_server_new("-qmp", g_ptr_array_index(config->controls, i), &handler, error);
         if (!server)
             return NULL;
         g_ptr_array_add(qmp->servers, server);
+        g_ptr_array_add(servers, server);
     }
-    return peers_wait(qmp, error) ? g_steal_pointer(&qmp) : NULL;
+    return g_steal_pointer(&qmp);
 }
 
 void qmp_attach(Qmp *qmp, Vm *vm, const HostFacts *(*host)(void))
@@ -253,8 +272,13 @@ void qmp_attach(Qmp *qmp, Vm *vm, const HostFacts *(*host)(void))
     qmp->machine.vm = vm;
     qmp->machine.host = host;
     vm_set_event_func(vm, vm_event, qmp);
-    for (guint i = 0; i < qmp->servers->len; i++)
-        qmp_server_start(g_ptr_array_index(qmp->servers, i));
+}
+
+void qmp_flush(Qmp *qmp)
+{
+    if (qmp->source)
+        g_source_remove(qmp->source);
+    events_send(qmp);
 }
 
 void qmp_free(Qmp *qmp)
@@ -263,7 +287,7 @@ void qmp_free(Qmp *qmp)
         return;
     if (qmp->source)
         g_source_remove(qmp->source);
-    events_send(qmp);
+    g_queue_clear_full(&qmp->events, g_free);
     g_ptr_array_free(qmp->servers, TRUE);
     g_mutex_clear(&qmp->lock);
     g_free(qmp);

@@ -51,7 +51,6 @@ static const struct {
     { "-mon|chardev=a,mode=bogus", "must be readline or control" },
     { "-mon|mode=readline", "chardev=ID is missing" },
     { "-qmp|bogus:x", "unknown back end" },
-    { "-monitor|null|-monitor|null", "only one human monitor" },
     { "-daemonize", "-daemonize: not in this version" },
     { "-display|gtk", "no display in this version" },
     { "-vga|qxl", "no display in this version" },

@@ -32,7 +32,10 @@ static const struct {
     { "-monitor|chardev:no", VMM_ERROR_USAGE, "-monitor chardev:no" },
     { "-serial|stdio|-monitor|stdio", VMM_ERROR_USAGE, "stdio is used by more than one" },
     { "-serial|stdio|-serial|stdio", VMM_ERROR_USAGE, "stdio is used by more than one" },
-    { "-serial|mon:stdio|-monitor|unix:/x", VMM_ERROR_USAGE, "only one human monitor" },
+    { "-serial|mon:unix:/x,server=on|-monitor|stdio", VMM_ERROR_USAGE, "only one of them" },
+    { "-monitor|stdio|-monitor|stdio", VMM_ERROR_USAGE, "given twice" },
+    { "-monitor|file:/x", VMM_ERROR_USAGE, "a file cannot carry it" },
+    { "-chardev|socket,id=a,path=/x,server=on|-serial|chardev:a|-mon|a", VMM_ERROR_USAGE, "mux=on lets them share it" },
     { "-serial|pty", VMM_ERROR_USAGE, "-serial pty: not in this version" },
     { "-display|none|-S", VMM_ERROR_USAGE, "-S: the guest could never be started" },
     { "-drive|if=none,file=a,id=d", VMM_ERROR_USAGE, "no -device uses it" },
@@ -66,8 +69,10 @@ static const struct {
     { "-nodefaults|-serial|stdio", 1, CHAR_STDIO, false, -1 },
     { "-nographic|-serial|file:/x", 1, CHAR_FILE, false, CHAR_STDIO },
     { "-nographic|-serial|mon:stdio", 1, CHAR_STDIO, true, -1 },
-    { "-nographic|-monitor|none", 1, CHAR_STDIO, false, CHAR_NONE },
+    { "-nographic|-monitor|none", 1, CHAR_STDIO, false, -1 },
     { "-nographic|-monitor|unix:/m,server=on,wait=off|-serial|unix:/s,server=on,wait=off", 1, CHAR_UNIX, false, CHAR_UNIX },
+    { "-serial|mon:stdio|-monitor|unix:/x|-monitor|tcp:127.0.0.1:1,server=on|-monitor|null", 1, CHAR_STDIO, true, CHAR_TCP },
+    { "-chardev|socket,id=a,path=/x,server=on,mux=on|-serial|chardev:a|-mon|a", 1, CHAR_UNIX, true, -1 },
     { "-display|none|-chardev|stdio,id=a,mux=on|-serial|chardev:a|-mon|chardev=a", 1, CHAR_STDIO, true, -1 },
     { "-serial|none", 1, CHAR_NONE, false, -1 },
     { "-nographic|-serial|null|-serial|null", 2, CHAR_NULL, false, CHAR_STDIO },
@@ -81,7 +86,8 @@ START_TEST(place_row)
     ck_assert_msg(config->nserials == places[_i].nserials, "%s: %u", places[_i].line, config->nserials);
     ck_assert_msg((config->serial[0] ? (int)config->serial[0]->kind : -1) == places[_i].serial0, "%s", places[_i].line);
     ck_assert_msg(config->serial_mon[0] == places[_i].mon, "%s", places[_i].line);
-    ck_assert_msg((config->monitor ? (int)config->monitor->kind : -1) == places[_i].monitor, "%s", places[_i].line);
+    const CharConfig *monitor = config->monitors->len ? g_ptr_array_index(config->monitors, config->monitors->len - 1) : config->monitor;
+    ck_assert_msg((monitor ? (int)monitor->kind : -1) == places[_i].monitor, "%s", places[_i].line);
 }
 END_TEST
 

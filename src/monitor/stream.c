@@ -1,14 +1,17 @@
-#include "monitor/qmp-stream.h"
+#include "monitor/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "core/error.h"
@@ -19,24 +22,20 @@
 #define OUTPUT_LIMIT (8u << 20)        /* above, it is dropped */
 #define FLUSH_MS 1000
 
-struct QmpPeer {
-    QmpServer *server;
+struct StreamPeer {
+    StreamServer *server;
+    void *data; /* the handler's */
     int in_fd, out_fd;
+    int hold_fd; /* -1, or the other side of a pseudo-terminal, so that it outlives its users */
     guint in_watch, out_watch;
-    GByteArray *out;
-
-    /* The object being received: in[0..scanned) has been looked at. */
-    GByteArray *in;
-    guint scanned;
-    int depth;
-    bool in_string, is_escaped, is_skipping; /* skipping: to the next newline */
-    bool at_end;                             /* nothing more will come */
-    bool is_ready, is_dead;
+    GByteArray *in, *out;
+    bool at_end; /* nothing more will come */
+    bool is_dead;
 };
 
-struct QmpServer {
-    QmpHandler handler;
-    CharKind kind;
+struct StreamServer {
+    StreamHandler handler;
+    const char *option;
     bool is_started, is_waiting;
     int listen_fd;
     guint listen_watch;
@@ -44,11 +43,11 @@ struct QmpServer {
     GPtrArray *peers;
 };
 
-static void listen_resume(QmpServer *server);
+static void listen_resume(StreamServer *server);
 
 static void peer_free(gpointer data)
 {
-    QmpPeer *peer = data;
+    StreamPeer *peer = data;
     if (peer->in_watch)
         g_source_remove(peer->in_watch);
     if (peer->out_watch)
@@ -57,15 +56,18 @@ static void peer_free(gpointer data)
         close(peer->in_fd);
     if (peer->out_fd > STDERR_FILENO && peer->out_fd != peer->in_fd)
         close(peer->out_fd);
+    if (peer->hold_fd >= 0)
+        close(peer->hold_fd);
     g_byte_array_free(peer->in, TRUE);
     g_byte_array_free(peer->out, TRUE);
+    peer->server->handler.closed(peer->server->handler.opaque, peer->data);
     g_free(peer);
 }
 
 /* Frees it when it is of no more use.  Returns: true when it is gone. */
-static bool peer_reap(QmpPeer *peer)
+static bool peer_reap(StreamPeer *peer)
 {
-    QmpServer *server = peer->server;
+    StreamServer *server = peer->server;
     if (!peer->is_dead && !(peer->at_end && !peer->out->len && !peer->in->len))
         return false;
     g_ptr_array_remove(server->peers, peer);
@@ -76,7 +78,7 @@ static bool peer_reap(QmpPeer *peer)
 /* --- output --- */
 
 /* Writes what goes without waiting longer than @wait_ms. */
-static void peer_write(QmpPeer *peer, int wait_ms)
+static void peer_write(StreamPeer *peer, int wait_ms)
 {
     while (peer->out->len && !peer->is_dead) {
         struct pollfd poll_fd = { .fd = peer->out_fd, .events = POLLOUT };
@@ -92,12 +94,12 @@ static void peer_write(QmpPeer *peer, int wait_ms)
     }
 }
 
-static void peer_consume(QmpPeer *peer);
-static void input_watch(QmpPeer *peer);
+static void peer_consume(StreamPeer *peer);
+static void input_watch(StreamPeer *peer);
 
 static gboolean out_ready(gint fd, GIOCondition condition, gpointer data)
 {
-    QmpPeer *peer = data;
+    StreamPeer *peer = data;
     peer_write(peer, 0);
     bool is_done = !peer->out->len || peer->is_dead;
     if (is_done)
@@ -109,130 +111,54 @@ static gboolean out_ready(gint fd, GIOCondition condition, gpointer data)
     return is_done ? G_SOURCE_REMOVE : G_SOURCE_CONTINUE;
 }
 
-static void output_watch(QmpPeer *peer)
+static void output_watch(StreamPeer *peer)
 {
     if (peer->out->len && !peer->out_watch && !peer->is_dead)
         peer->out_watch = g_unix_fd_add(peer->out_fd, G_IO_OUT | G_IO_ERR | G_IO_HUP, out_ready, peer);
 }
 
-void qmp_peer_send(QmpPeer *peer, const char *line)
+void stream_write(StreamPeer *peer, const void *bytes, size_t count)
 {
     if (peer->is_dead)
         return;
-    g_byte_array_append(peer->out, (const guint8 *)line, (guint)strlen(line));
-    g_byte_array_append(peer->out, (const guint8 *)"\r\n", 2);
-    if (peer->out->len > OUTPUT_LIMIT) {
+    if (peer->out->len + count > OUTPUT_LIMIT) {
         peer->is_dead = true; /* it has not read for a long time; freed by the next event on it */
         g_byte_array_set_size(peer->out, 0);
         return;
     }
+    g_byte_array_append(peer->out, bytes, (guint)count);
     if (!peer->out_watch)
         peer_write(peer, 0);
     output_watch(peer);
 }
 
-void qmp_server_send_ready(QmpServer *server, const char *line)
+bool stream_is_full(const StreamPeer *peer) { return peer->is_dead || peer->out->len >= OUTPUT_PAUSE; }
+
+void *stream_data(StreamPeer *peer) { return peer->data; }
+
+void stream_server_each(StreamServer *server, void (*func)(StreamPeer *peer, void *data, void *opaque), void *opaque)
 {
     for (guint i = 0; i < server->peers->len; i++) {
-        QmpPeer *peer = g_ptr_array_index(server->peers, i);
-        if (peer->is_ready)
-            qmp_peer_send(peer, line);
+        StreamPeer *peer = g_ptr_array_index(server->peers, i);
+        func(peer, peer->data, opaque);
     }
 }
-
-bool *qmp_peer_ready(QmpPeer *peer) { return &peer->is_ready; }
 
 /* --- input --- */
 
-static void object_forget(QmpPeer *peer, guint size)
+/* Offers what was received. */
+static void peer_consume(StreamPeer *peer)
 {
-    g_byte_array_remove_range(peer->in, 0, size);
-    peer->scanned = 0;
-    peer->depth = 0;
-    peer->in_string = peer->is_escaped = false;
-}
-
-static void object_refuse(QmpPeer *peer, const char *why)
-{
-    const QmpHandler *handler = &peer->server->handler;
-    peer->is_skipping = true;
-    handler->malformed(handler->opaque, peer, why);
-}
-
-/* Whether anything but white space has come before in[size]. */
-static bool has_text(const QmpPeer *peer, guint size)
-{
-    for (guint i = 0; i < size; i++)
-        if (!g_ascii_isspace(peer->in->data[i]))
-            return true;
-    return false;
-}
-
-/* Looks at one byte; true when it completes an object. */
-static bool object_scan(QmpPeer *peer, guint8 byte)
-{
-    if (peer->in_string) {
-        if (peer->is_escaped)
-            peer->is_escaped = false;
-        else if (byte == '\\')
-            peer->is_escaped = true;
-        else if (byte == '"')
-            peer->in_string = false;
-        return false;
+    const StreamHandler *handler = &peer->server->handler;
+    if (peer->in->len && !stream_is_full(peer)) {
+        size_t taken = handler->receive(handler->opaque, peer, peer->in->data, peer->in->len);
+        g_byte_array_remove_range(peer->in, 0, (guint)taken);
     }
-    switch (byte) {
-    case '"':
-        peer->in_string = true;
-        return false;
-    case '{':
-    case '[':
-        if (++peer->depth > QMP_MAX_DEPTH)
-            object_refuse(peer, "JSON parse error: nested too deeply");
-        return false;
-    case '}':
-    case ']':
-        if (--peer->depth < 0)
-            object_refuse(peer, "JSON parse error: a bracket too many");
-        return peer->depth == 0;
-    default:
-        return false;
-    }
-}
-
-/* Takes the received bytes apart; leaves some when the peer does not read its answers. */
-static void peer_consume(QmpPeer *peer)
-{
-    const QmpHandler *handler = &peer->server->handler;
-    while (peer->scanned < peer->in->len && peer->out->len < OUTPUT_PAUSE && !peer->is_dead) {
-        guint8 byte = peer->in->data[peer->scanned++];
-        if (byte == '\n') {
-            bool is_broken = !peer->is_skipping && has_text(peer, peer->scanned);
-            object_forget(peer, peer->scanned);
-            peer->is_skipping = false;
-            if (is_broken)
-                handler->malformed(handler->opaque, peer, "JSON parse error: the object is not complete at the end of the line");
-            continue;
-        }
-        if (peer->is_skipping)
-            continue;
-        if (object_scan(peer, byte) && !peer->is_skipping) {
-            guint size = peer->scanned;
-            g_autofree char *text = g_strndup((const char *)peer->in->data, size);
-            object_forget(peer, size);
-            handler->object(handler->opaque, peer, text, size);
-        } else if (peer->scanned > QMP_OBJECT_MAX_BYTES) {
-            object_refuse(peer, "the command is longer than 256 KiB");
-        }
-    }
-    if (peer->is_skipping && peer->scanned == peer->in->len)
-        g_byte_array_set_size(peer->in, peer->scanned = 0);
-    if (peer->at_end && peer->scanned == peer->in->len)
-        g_byte_array_set_size(peer->in, peer->scanned = 0);
 }
 
 static gboolean in_ready(gint fd, GIOCondition condition, gpointer data)
 {
-    QmpPeer *peer = data;
+    StreamPeer *peer = data;
     guint8 bytes[READ_BYTES];
     ssize_t n = read(fd, bytes, sizeof bytes);
     if (n > 0)
@@ -244,7 +170,7 @@ static gboolean in_ready(gint fd, GIOCondition condition, gpointer data)
     guint watch = peer->in_watch;
     if (!peer->is_dead)
         peer_consume(peer);
-    bool is_paused = peer->out->len >= OUTPUT_PAUSE || peer->at_end;
+    bool is_paused = stream_is_full(peer) || peer->at_end;
     if (is_paused || peer->is_dead)
         peer->in_watch = 0;
     if (peer_reap(peer))
@@ -252,23 +178,24 @@ static gboolean in_ready(gint fd, GIOCondition condition, gpointer data)
     return watch && !is_paused && !peer->is_dead ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
 }
 
-static void input_watch(QmpPeer *peer)
+static void input_watch(StreamPeer *peer)
 {
     if (peer->server->is_started && !peer->in_watch && !peer->at_end && !peer->is_dead && peer->out->len < OUTPUT_PAUSE)
         peer->in_watch = g_unix_fd_add(peer->in_fd, G_IO_IN | G_IO_HUP | G_IO_ERR, in_ready, peer);
 }
 
-static void peer_add(QmpServer *server, int in_fd, int out_fd)
+static void peer_add(StreamServer *server, int in_fd, int out_fd, int hold_fd)
 {
-    QmpPeer *peer = g_new0(QmpPeer, 1);
+    StreamPeer *peer = g_new0(StreamPeer, 1);
     peer->server = server;
     peer->in_fd = in_fd;
     peer->out_fd = out_fd;
+    peer->hold_fd = hold_fd;
     peer->in = g_byte_array_new();
     peer->out = g_byte_array_new();
     g_ptr_array_add(server->peers, peer);
     server->is_waiting = false;
-    server->handler.opened(server->handler.opaque, peer);
+    peer->data = server->handler.opened(server->handler.opaque, peer);
     input_watch(peer);
 }
 
@@ -276,41 +203,41 @@ static void peer_add(QmpServer *server, int in_fd, int out_fd)
 
 static gboolean peer_accept(gint fd, GIOCondition condition, gpointer data)
 {
-    QmpServer *server = data;
+    StreamServer *server = data;
     int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (peer >= 0)
-        peer_add(server, peer, peer);
-    if (server->peers->len < QMP_MAX_PEERS && (peer >= 0 || errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+        peer_add(server, peer, peer, -1);
+    if (server->peers->len < STREAM_MAX_PEERS && (peer >= 0 || errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
         return G_SOURCE_CONTINUE;
     server->listen_watch = 0; /* until one of them leaves */
     return G_SOURCE_REMOVE;
 }
 
-static void listen_resume(QmpServer *server)
+static void listen_resume(StreamServer *server)
 {
     if (server->listen_fd >= 0 && !server->listen_watch)
         server->listen_watch = g_unix_fd_add(server->listen_fd, G_IO_IN, peer_accept, server);
 }
 
-static gboolean open_failed(const char *what, GError **error)
+static gboolean open_failed(const StreamServer *server, const char *what, GError **error)
 {
-    g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "QMP: %s: %s", what, g_strerror(errno));
+    g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "%s: %s: %s", server->option, what, g_strerror(errno));
     return FALSE;
 }
 
-static gboolean socket_open(QmpServer *server, const CharConfig *config, int fd, const struct sockaddr *address, socklen_t size,
+static gboolean socket_open(StreamServer *server, const CharConfig *config, int fd, const struct sockaddr *address, socklen_t size,
                             const char *what, GError **error)
 {
     int one = 1;
     if (fd < 0)
-        return open_failed(what, error);
+        return open_failed(server, what, error);
     if (address->sa_family == AF_UNIX)
         fchmod(fd, 0600); /* before bind: the name never has another mode */
     else if (config->server)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     bool is_open = config->server ? bind(fd, address, size) == 0 && listen(fd, 64) == 0 : connect(fd, address, size) == 0;
     if (!is_open) {
-        open_failed(what, error);
+        open_failed(server, what, error);
         close(fd);
         return FALSE;
     }
@@ -320,16 +247,16 @@ static gboolean socket_open(QmpServer *server, const CharConfig *config, int fd,
         server->is_waiting = config->wait;
         listen_resume(server);
     } else {
-        peer_add(server, fd, fd);
+        peer_add(server, fd, fd, -1);
     }
     return TRUE;
 }
 
-static gboolean unix_open(QmpServer *server, const CharConfig *config, GError **error)
+static gboolean unix_open(StreamServer *server, const CharConfig *config, GError **error)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     if (strlen(config->path) >= sizeof address.sun_path) {
-        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "QMP: socket %s: the path is longer than %zu characters", config->path,
+        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "%s: socket %s: the path is longer than %zu characters", server->option, config->path,
                     sizeof address.sun_path - 1);
         return FALSE;
     }
@@ -345,13 +272,13 @@ static gboolean unix_open(QmpServer *server, const CharConfig *config, GError **
     return TRUE;
 }
 
-static gboolean tcp_open(QmpServer *server, const CharConfig *config, GError **error)
+static gboolean tcp_open(StreamServer *server, const CharConfig *config, GError **error)
 {
     g_autofree char *what = g_strdup_printf("tcp %s:%s", config->host ? config->host : "", config->port);
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = config->server ? AI_PASSIVE : 0 }, *list = NULL;
     int status = getaddrinfo(config->host && config->host[0] ? config->host : NULL, config->port, &hints, &list);
     if (status) {
-        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "QMP: %s: %s", what, gai_strerror(status));
+        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "%s: %s: %s", server->option, what, gai_strerror(status));
         return FALSE;
     }
     gboolean is_ok = FALSE;
@@ -364,7 +291,7 @@ static gboolean tcp_open(QmpServer *server, const CharConfig *config, GError **e
 }
 
 /* PATH.in and PATH.out, or PATH for both directions. */
-static gboolean pipe_open(QmpServer *server, const CharConfig *config, GError **error)
+static gboolean pipe_open(StreamServer *server, const CharConfig *config, GError **error)
 {
     g_autofree char *in_path = g_strconcat(config->path, ".in", NULL), *out_path = g_strconcat(config->path, ".out", NULL);
     int in = open(in_path, O_RDWR | O_CLOEXEC | O_NONBLOCK), out = in < 0 ? -1 : open(out_path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -373,19 +300,47 @@ static gboolean pipe_open(QmpServer *server, const CharConfig *config, GError **
     if (in < 0 || out < 0)
         in = out = open(config->path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (in < 0)
-        return open_failed(config->path, error);
-    peer_add(server, in, out);
+        return open_failed(server, config->path, error);
+    peer_add(server, in, out, -1);
     return TRUE;
 }
 
-static gboolean server_open(QmpServer *server, const CharConfig *config, GError **error)
+/* The name goes to stdout, in QEMU's words, because scripts look for them. */
+static gboolean pty_open(StreamServer *server, GError **error)
+{
+    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    char name[128];
+    if (fd < 0 || grantpt(fd) != 0 || unlockpt(fd) != 0 || ptsname_r(fd, name, sizeof name) != 0) {
+        open_failed(server, "pseudo-terminal", error);
+        if (fd >= 0)
+            close(fd);
+        return FALSE;
+    }
+    int hold = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    struct termios mode;
+    if (hold < 0 || tcgetattr(hold, &mode) != 0) {
+        open_failed(server, name, error);
+        if (hold >= 0)
+            close(hold);
+        close(fd);
+        return FALSE;
+    }
+    cfmakeraw(&mode);
+    tcsetattr(hold, TCSANOW, &mode);
+    printf("char device redirected to %s (%s)\n", name, server->option);
+    fflush(stdout);
+    peer_add(server, fd, fd, hold);
+    return TRUE;
+}
+
+static gboolean server_open(StreamServer *server, const CharConfig *config, GError **error)
 {
     switch (config->kind) {
     case CHAR_NONE:
     case CHAR_NULL:
         return TRUE;
     case CHAR_STDIO:
-        peer_add(server, STDIN_FILENO, STDOUT_FILENO);
+        peer_add(server, STDIN_FILENO, STDOUT_FILENO, -1);
         return TRUE;
     case CHAR_PIPE:
         return pipe_open(server, config, error);
@@ -393,37 +348,38 @@ static gboolean server_open(QmpServer *server, const CharConfig *config, GError 
         return unix_open(server, config, error);
     case CHAR_TCP:
         return tcp_open(server, config, error);
-    case CHAR_FILE:
     case CHAR_PTY:
+        return pty_open(server, error);
+    case CHAR_FILE:
         break;
     }
-    g_set_error_literal(error, VMM_ERROR, VMM_ERROR_USAGE, "QMP: this back end cannot carry it; use unix:, tcp:, pipe: or stdio");
+    g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "%s: a file cannot carry a monitor; use unix:, tcp:, pipe:, pty or stdio", server->option);
     return FALSE;
 }
 
-QmpServer *qmp_server_new(const CharConfig *config, const QmpHandler *handler, GError **error)
+StreamServer *stream_server_new(const char *option, const CharConfig *config, const StreamHandler *handler, GError **error)
 {
-    QmpServer *server = g_new0(QmpServer, 1);
+    StreamServer *server = g_new0(StreamServer, 1);
     server->handler = *handler;
-    server->kind = config->kind;
+    server->option = option;
     server->listen_fd = -1;
     server->peers = g_ptr_array_new_with_free_func(peer_free);
     if (server_open(server, config, error))
         return server;
-    qmp_server_free(server);
+    stream_server_free(server);
     return NULL;
 }
 
-void qmp_server_start(QmpServer *server)
+void stream_server_start(StreamServer *server)
 {
     server->is_started = true;
     for (guint i = 0; i < server->peers->len; i++)
         input_watch(g_ptr_array_index(server->peers, i));
 }
 
-bool qmp_server_waits(const QmpServer *server) { return server->is_waiting; }
+bool stream_server_waits(const StreamServer *server) { return server->is_waiting; }
 
-void qmp_server_free(QmpServer *server)
+void stream_server_free(StreamServer *server)
 {
     if (!server)
         return;
