@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "bt/bt.h"
-#include "cli/command.h"
+#include "commands.h"
 #include "config/config.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -44,14 +44,19 @@ static const CpuOps *engine_choose(Config *config, GError **error)
             if (accel == CONFIG_ACCEL_KVM)
                 accel = kvm_require(KVM_MMU_NESTED, NULL) ? CONFIG_ACCEL_HWMMU : CONFIG_ACCEL_HV;
             config->accel = is_bt ? CONFIG_ACCEL_BT : accel;
-            return is_bt ? &bt_cpu_ops : &kvm_cpu_ops;
+            config->may_fall_back = config->may_fall_back || config->accel_is_list;
+            if (first) {
+                config->is_fallback = true;
+                config->fallback_text = g_strdup(first->message);
+            }
+            return !is_bt ? &kvm_cpu_ops : config->one_insn ? &bt_one_cpu_ops : &bt_cpu_ops;
         }
         log_text(LOG_KVM, "%s", cause->message);
         if (!first)
             first = g_steal_pointer(&cause);
     }
     if (!first)
-        return &bt_cpu_ops;
+        return config->one_insn ? &bt_one_cpu_ops : &bt_cpu_ops;
     g_propagate_error(error, g_steal_pointer(&first));
     return NULL;
 }
@@ -66,6 +71,7 @@ static int guest_run(Config *config)
     const CpuOps *engine = engine_choose(config, &error);
     if (!engine)
         return fail(error);
+    g_autoptr(SlatHelper) slat_helper = slat_helper_new(); /* before threads and sockets */
     terminal_guard();
     /* Sockets before anything slow: a driver may connect at once. */
     g_autoptr(Monitor) monitor = monitor_new(config, &error);
@@ -74,6 +80,7 @@ static int guest_run(Config *config)
     g_autoptr(Vm) vm = vm_new(config, engine, &error);
     if (!vm || !pidfile_write(config->pidfile, &error))
         return fail(error);
+    switcher_set_helper(vm_switcher(vm), slat_helper);
     monitor_attach(monitor, vm, host_this);
     g_autofree char *message = NULL;
     int status = vm_run(vm, &message);

@@ -122,6 +122,8 @@ void config_free(Config *config)
     g_ptr_array_free(config->notices, TRUE);
     g_free(config->guest_os);
     g_free(config->plan_host);
+    g_free(config->fallback_text);
+    g_free(config->long_mode_text);
     g_free(config->pidfile);
     g_free(config->log_path);
     g_ptr_array_free(config->ignored, TRUE);

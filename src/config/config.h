@@ -34,6 +34,9 @@ typedef enum ConfigAccel {
     CONFIG_ACCEL_AUTO, /* the best there is */
 } ConfigAccel;
 
+/* What a guest in bt does when it enters long mode. */
+typedef enum ConfigLongMode { CONFIG_LONG_STAY, CONFIG_LONG_JUMP, CONFIG_LONG_STOP } ConfigLongMode;
+
 typedef enum CharKind {
     CHAR_NONE, /* nothing is connected and the device is not built */
     CHAR_NULL,
@@ -142,6 +145,12 @@ typedef struct Config {
     char *guest_os, *plan_host; /* NULL when not given */
     bool is_vmi;
     bool is_fallback;   /* the mode is not the one that was asked for */
+    char *fallback_text; /* what was asked for and what is missing, or NULL */
+    bool may_fall_back; /* a hardware mode that fails while the guest runs may be replaced by bt */
+    ConfigLongMode long_mode_action;
+    ConfigAccel long_mode_target; /* JUMP: HV, HWMMU, or KVM for whichever the host has */
+    char *long_mode_text; /* what a user should know about it, or NULL */
+    bool one_insn;      /* bt translates one instruction at a time */
     GPtrArray *notices; /* char *: what the user should know, each with file:line */
 
     char *pidfile;
@@ -176,12 +185,6 @@ DriveConfig *drive_config_parse(const char *text, GError **error);
  * Returns: FALSE with VMM_ERROR_USAGE; the message names the option and what it may be.
  */
 gboolean args_parse(Config *config, int argc, const char *const *argv, GError **error);
-
-/* Single options with a language of their own, as args_parse() calls them. */
-gboolean accel_args_parse(Config *config, const char *value, GError **error);
-gboolean machine_args_parse(Config *config, const char *value, GError **error);
-gboolean cpu_args_parse(Config *config, const char *value, GError **error);
-const char *cpu_model_name(unsigned index); /* from 0; NULL behind the last one */
 
 /* args_help: the text of -help.   args_version: first line as QEMU's, so that scripts find "QEMU emulator version M.m.u". */
 char *args_help(void);

@@ -22,6 +22,7 @@ static const struct {
     { "bt", LOG_BT, "every block translated: guest and host code" },
     { "exec", LOG_EXEC, "every block entered; blocks are not chained (slow)" },
     { "prof", LOG_PROF, "statistics at the end" },
+    { "switch", LOG_SWITCH, "every switch to another mode, with its times" },
     { "kvm", LOG_KVM, "what is asked of KVM" },
     { "cpu", LOG_CPU, "registers at every block entered (with exec)" },
     { "cpu_reset", LOG_CPU_RESET, "registers at reset and triple fault" },

@@ -121,6 +121,25 @@ gboolean kvm_cpuid_restrict(CpuidModel *model, bool has_apic, GError **error)
     return TRUE;
 }
 
+gboolean kvm_cpuid_check(const CpuidModel *model, bool has_apic, GError **error)
+{
+    static const char *const names[] = { "EAX", "EBX", "ECX", "EDX" };
+    CpuidModel common = *model;
+    if (!kvm_cpuid_restrict(&common, has_apic, error))
+        return FALSE;
+    for (unsigned i = 0; i < model->nleaves; i++)
+        for (unsigned reg = EAX; reg <= EDX; reg++) {
+            const CpuidLeaf *a = &model->leaf[i], *b = &common.leaf[i];
+            uint32_t lost = ((const uint32_t[]){ a->eax & ~b->eax, a->ebx & ~b->ebx, a->ecx & ~b->ecx, a->edx & ~b->edx })[reg];
+            if (!lost)
+                continue;
+            g_set_error(error, VMM_ERROR, VMM_ERROR_NO_MODE, "the guest was started with a CPU that has more than KVM offers (leaf %#x, %s "
+                        "bits %#x); start it where KVM can be used, or without these features (-cpu)", model->leaf[i].leaf, names[reg], lost);
+            return FALSE;
+        }
+    return TRUE;
+}
+
 bool kvm_cpuid_set(KvmCpu *cpu, GError **error)
 {
     g_autofree struct kvm_cpuid2 *supported = supported_get(cpu->kvm, error);

@@ -50,3 +50,6 @@ gboolean kvm_check(const KvmProbe *probe, KvmMmu wanted, GError **error);
  * FALSE with VMM_ERROR_HOST when KVM does not answer.
  */
 gboolean kvm_cpuid_restrict(CpuidModel *model, bool has_apic, GError **error);
+
+/* kvm_cpuid_check: FALSE with VMM_ERROR_NO_MODE when @model, as a guest already has it, is more than KVM on this host offers. */
+gboolean kvm_cpuid_check(const CpuidModel *model, bool has_apic, GError **error);

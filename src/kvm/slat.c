@@ -147,6 +147,13 @@ static gboolean reload(const Module *module, bool on, char **out_text, GError **
                 module->name, module->parameter, on, cause->message);
 }
 
+bool kvm_slat_can_change(void)
+{
+    Module module = module_read();
+    g_free(module.nested);
+    return module.is_loaded && module.is_removable;
+}
+
 gboolean kvm_slat_set(bool on, char **out_text, GError **error)
 {
     Module module = module_read();

@@ -19,5 +19,7 @@ char *kvm_slat_status(void);
  */
 gboolean kvm_slat_set(bool on, char **out_text, GError **error);
 
+bool kvm_slat_can_change(void); /* a module is loaded, and can be loaded again */
+
 /* kvm_holders: "PID (name), …" of the processes below @proc ("/proc") that have @device or a KVM virtual machine open; NULL: none. */
 char *kvm_holders(const char *proc, const char *device);

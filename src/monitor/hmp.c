@@ -21,12 +21,27 @@ static void info_cpus(Vm *vm, GString *out) { g_string_append(out, "* CPU #0: th
 
 static void info_mode(Vm *vm, GString *out)
 {
-    g_string_append_printf(out, "mode: %s (virtual exec software, virtual MMU software)\n", vm_mode_name(vm));
+    Switcher *switcher = vm_switcher(vm);
+    PlanMode mode = switcher_mode(switcher);
+    const SwitchStats *stats = switcher_stats(switcher);
+    g_string_append_printf(out, "mode: %s (virtual exec %s, virtual MMU %s), because: %s\n", plan_mode_name(mode),
+                           mode == PLAN_BT ? "software" : "hardware", mode == PLAN_HWMMU ? "hardware" : "software",
+                           switch_reason_name(switcher_reason(switcher)));
+    for (PlanMode other = 0; other < PLAN_NMODES; other++) {
+        g_autoptr(GError) error = NULL;
+        if (!switcher_can(switcher, other, &error))
+            g_string_append_printf(out, "not %s: %s\n", plan_mode_name(other), error->message);
+    }
+    g_string_append_printf(out, "switches: %" G_GUINT64_FORMAT ", failed: %" G_GUINT64_FORMAT, stats->count, stats->failed);
+    if (stats->count)
+        g_string_append_printf(out, "; downtime: mean %.3f ms, longest %.3f ms", (double)stats->downtime_ns / (double)stats->count / 1e6,
+                               (double)stats->downtime_max_ns / 1e6);
+    g_string_append_c(out, '\n');
 }
 
 static void info_version(Vm *vm, GString *out) { g_string_append(out, "7.2.0 (Segue 0.1.0)\n"); }
 
-static void info_kvm(Vm *vm, GString *out) { g_string_append(out, "kvm support: disabled\n"); }
+static void info_kvm(Vm *vm, GString *out) { g_string_append_printf(out, "kvm support: %s\n", switcher_mode(vm_switcher(vm)) == PLAN_BT ? "disabled" : "enabled"); }
 
 static const struct {
     const char *name, *help;
@@ -56,6 +71,20 @@ static void cmd_cont(Vm *vm, const char *args, GString *out) { vm_cont(vm); }
 static void cmd_reset(Vm *vm, const char *args, GString *out) { vm_reset(vm); }
 static void cmd_powerdown(Vm *vm, const char *args, GString *out) { vm_power_button(vm); }
 static void cmd_nmi(Vm *vm, const char *args, GString *out) { vm_nmi(vm); }
+static void cmd_mode(Vm *vm, const char *args, GString *out)
+{
+    g_autoptr(GError) error = NULL;
+    PlanMode mode;
+    SwitchDone done;
+    if (!plan_mode_from_name(args, &mode))
+        g_string_append_printf(out, "mode: '%s' is not a mode; known: bt, hv, hwmmu\n", args);
+    else if (!switcher_switch(vm_switcher(vm), mode, SWITCH_MONITOR, &done, &error))
+        g_string_append_printf(out, "%s\n", error->message);
+    else
+        g_string_append_printf(out, "%s to %s, downtime %.3f ms\n", plan_mode_name(done.from), plan_mode_name(done.to),
+                               (double)done.times.downtime_ns / 1e6);
+}
+
 static void cmd_sendkey(Vm *vm, const char *args, GString *out) {}
 static void cmd_help(Vm *vm, const char *args, GString *out);
 
@@ -68,6 +97,7 @@ static const HmpCommand commands[] = {
     { "system_reset", NULL, "", "reset the machine", cmd_reset },
     { "system_powerdown", NULL, "", "press the power button", cmd_powerdown },
     { "nmi", NULL, "", "inject an NMI", cmd_nmi },
+    { "mode", NULL, "bt|hv|hwmmu", "move the running guest to another execution mode", cmd_mode },
     { "sendkey", NULL, "KEYS", "accepted; there is no keyboard to press", cmd_sendkey },
 };
 

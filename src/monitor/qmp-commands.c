@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "monitor/hmp.h"
+#include "monitor/qmp-mode.h"
 
 typedef JsonNode *(*Handler)(const QmpMachine *machine, JsonObject *args, char **out_text);
 
@@ -83,61 +84,6 @@ static JsonNode *query_name(const QmpMachine *machine, JsonObject *args, char **
     return object_node(name);
 }
 
-/* What this host would let a 64-bit guest have. */
-static Plan *host_plan(const QmpMachine *machine)
-{
-    ModeConfig modes;
-    mode_config_init(&modes);
-    return plan_new(&(PlanInput){ .modes = &modes, .guest_os = "other-64" }, machine->host());
-}
-
-static JsonNode *query_mode(const QmpMachine *machine, JsonObject *args, char **out_text)
-{
-    g_autoptr(Plan) plan = host_plan(machine);
-    const char *mode = vm_mode_name(machine->vm);
-    JsonObject *result = json_object_new();
-    JsonArray *allowed = json_array_new();
-    for (unsigned i = 0; i < plan->allowed.count; i++)
-        json_array_add_string_element(allowed, plan_mode_name(plan->allowed.mode[i]));
-    json_object_set_string_member(result, "mode", mode);
-    json_object_set_string_member(result, "exec", strcmp(mode, "bt") ? "hardware" : "software");
-    json_object_set_string_member(result, "mmu", strcmp(mode, "hwmmu") ? "software" : "hardware");
-    json_object_set_array_member(result, "allowed", allowed);
-    json_object_set_string_member(result, "reason", machine->config->is_fallback ? "fallback" : "start");
-    json_object_set_int_member(result, "switches", 0);
-    return object_node(result);
-}
-
-static JsonNode *switch_mode(const QmpMachine *machine, JsonObject *args, char **out_text)
-{
-    const char *wanted = json_object_get_string_member(args, "mode"), *now = vm_mode_name(machine->vm);
-    PlanMode mode = PLAN_BT;
-    while (mode < PLAN_NMODES && strcmp(wanted, plan_mode_name(mode)) != 0)
-        mode++;
-    if (mode == PLAN_NMODES) {
-        *out_text = g_strdup_printf("Parameter 'mode': '%s' is not a mode; known: bt, hv, hwmmu", wanted);
-        return NULL;
-    }
-    if (!strcmp(wanted, now)) {
-        JsonObject *result = json_object_new();
-        json_object_set_string_member(result, "from", now);
-        json_object_set_string_member(result, "to", now);
-        json_object_set_int_member(result, "downtime-ns", 0);
-        return object_node(result);
-    }
-    g_autoptr(Plan) plan = host_plan(machine);
-    for (guint i = 0; i < plan->reasons->len; i++) {
-        const PlanReason *reason = g_ptr_array_index(plan->reasons, i);
-        if (reason->mode == mode) {
-            *out_text = g_strdup_printf("cannot switch to %s; the guest goes on in %s", reason->text, now);
-            return NULL;
-        }
-    }
-    *out_text = g_strdup_printf("cannot switch from %s to %s: moving a running guest between engines is not in this version; start it with "
-                                "-accel %s", now, wanted, wanted);
-    return NULL;
-}
-
 static gint64 timeval_ns(struct timeval time) { return ((gint64)time.tv_sec * 1000000 + time.tv_usec) * 1000; }
 
 static JsonNode *query_stats(const QmpMachine *machine, JsonObject *args, char **out_text)
@@ -152,7 +98,7 @@ static JsonNode *query_stats(const QmpMachine *machine, JsonObject *args, char *
     json_object_set_int_member(stats, "host-user-ns", timeval_ns(usage.ru_utime));
     json_object_set_int_member(stats, "host-system-ns", timeval_ns(usage.ru_stime));
     json_object_set_int_member(stats, "host-peak-memory-bytes", (gint64)usage.ru_maxrss * 1024);
-    json_object_set_int_member(stats, "switches", 0);
+    qmp_mode_stats(vm_switcher(machine->vm), stats);
     json_object_set_string_member(stats, "report", valid);
     return object_node(stats);
 }
@@ -193,9 +139,10 @@ static const struct {
     { "query-cpus-fast", query_cpus_fast },
     { "query-kvm", query_kvm },
     { "query-name", query_name },
-    { "query-mode", query_mode },
+    { "query-mode", qmp_query_mode },
     { "query-stats", query_stats },
-    { "switch-mode", switch_mode, "mode" },
+    { "switch-mode", qmp_switch_mode, "mode" },
+    { "x-switch-engine", qmp_switch_engine, "engine" },
     { "stop", do_stop },
     { "cont", do_cont },
     { "quit", do_quit },

@@ -5,6 +5,7 @@
 
 #include "monitor/qmp-commands.h"
 #include "monitor/qmp-frame.h"
+#include "monitor/qmp-mode.h"
 #include "monitor/stream.h"
 
 /* One connection. */
@@ -211,6 +212,27 @@ static gboolean events_posted(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+/* Any thread, machine lock held. @data: (transfer full). */
+static void event_post(Qmp *qmp, const char *name, JsonObject *data)
+{
+    gint64 now = g_get_real_time();
+    JsonObject *object = json_object_new(), *timestamp = json_object_new();
+    json_object_set_int_member(timestamp, "seconds", now / G_USEC_PER_SEC);
+    json_object_set_int_member(timestamp, "microseconds", now % G_USEC_PER_SEC);
+    json_object_set_object_member(object, "timestamp", timestamp);
+    json_object_set_string_member(object, "event", name);
+    json_object_set_object_member(object, "data", data);
+    char *line = line_of(object);
+    g_mutex_lock(&qmp->lock);
+    if (g_queue_get_length(&qmp->events) < 1024) /* a guest that resets faster than we write */
+        g_queue_push_tail(&qmp->events, line);
+    else
+        g_free(line);
+    if (!qmp->source)
+        qmp->source = g_idle_add_full(G_PRIORITY_DEFAULT, events_posted, qmp, NULL);
+    g_mutex_unlock(&qmp->lock);
+}
+
 /* Any thread, machine lock held. */
 static void vm_event(void *opaque, VmEvent event, bool by_guest, const char *reason)
 {
@@ -222,28 +244,19 @@ static void vm_event(void *opaque, VmEvent event, bool by_guest, const char *rea
                  [VM_EVENT_RESET] = { "RESET", true },
                  [VM_EVENT_SHUTDOWN] = { "SHUTDOWN", true },
                  [VM_EVENT_POWERDOWN] = { "POWERDOWN" } };
-    Qmp *qmp = opaque;
-    gint64 now = g_get_real_time();
-    JsonObject *object = json_object_new(), *timestamp = json_object_new();
-    json_object_set_int_member(timestamp, "seconds", now / G_USEC_PER_SEC);
-    json_object_set_int_member(timestamp, "microseconds", now % G_USEC_PER_SEC);
-    json_object_set_object_member(object, "timestamp", timestamp);
-    json_object_set_string_member(object, "event", rows[event].name);
     JsonObject *data = json_object_new();
     if (rows[event].has_data) {
         json_object_set_boolean_member(data, "guest", by_guest);
         json_object_set_string_member(data, "reason", reason);
     }
-    json_object_set_object_member(object, "data", data);
-    char *line = line_of(object);
-    g_mutex_lock(&qmp->lock);
-    if (g_queue_get_length(&qmp->events) < 1024) /* a guest that resets faster than we write */
-        g_queue_push_tail(&qmp->events, line);
-    else
-        g_free(line);
-    if (!qmp->source)
-        qmp->source = g_idle_add_full(G_PRIORITY_DEFAULT, events_posted, qmp, NULL);
-    g_mutex_unlock(&qmp->lock);
+    event_post(opaque, rows[event].name, data);
+}
+
+static void mode_event(void *opaque, const SwitchEvent *event)
+{
+    const char *name;
+    JsonObject *data = qmp_mode_event(event, &name);
+    event_post(opaque, name, data);
 }
 
 /* --- building --- */
@@ -272,6 +285,7 @@ void qmp_attach(Qmp *qmp, Vm *vm, const HostFacts *(*host)(void))
     qmp->machine.vm = vm;
     qmp->machine.host = host;
     vm_set_event_func(vm, vm_event, qmp);
+    vm_set_mode_func(vm, mode_event, qmp);
 }
 
 void qmp_flush(Qmp *qmp)

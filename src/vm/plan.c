@@ -12,6 +12,16 @@ static const char *const mode_names[] = { [PLAN_BT] = "bt", [PLAN_HV] = "hv", [P
 static const char *const long_mode_names[] = { [PLAN_LONG_STAY] = "stay", [PLAN_LONG_JUMP] = "jump", [PLAN_LONG_STOP] = "stop" };
 
 const char *plan_mode_name(PlanMode mode) { return mode_names[mode]; }
+bool plan_mode_from_name(const char *name, PlanMode *out_mode)
+{
+    for (PlanMode mode = 0; mode < PLAN_NMODES; mode++)
+        if (!strcmp(name, mode_names[mode])) {
+            *out_mode = mode;
+            return true;
+        }
+    return false;
+}
+
 const char *plan_long_mode_name(PlanLongMode what) { return long_mode_names[what]; }
 
 bool plan_list_has(const PlanList *list, PlanMode mode)

@@ -125,6 +125,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Plan, plan_free)
 
 bool plan_list_has(const PlanList *list, PlanMode mode);
 const char *plan_mode_name(PlanMode mode);
+bool plan_mode_from_name(const char *name, PlanMode *out_mode);
 const char *plan_long_mode_name(PlanLongMode what);
 /* plan_text, plan_json: what `segue plan` prints; (transfer full). */
 char *plan_text(const Plan *plan, const HostFacts *host);

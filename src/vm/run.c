@@ -1,5 +1,6 @@
 #include "vm/run.h"
 
+#include <time.h>
 #include <x86intrin.h>
 
 #include "core/log.h"
@@ -21,6 +22,7 @@ struct Run {
     bool is_paused;
     bool reset_asked, init_asked;
     bool nmi_waits;
+    unsigned nmis; /* so many came */
     X86State state; /* scratch for load and save */
 };
 
@@ -151,6 +153,7 @@ void run_ask_init(Run *run)
 void run_nmi(Run *run)
 {
     run->nmi_waits = true;
+    run->nmis++;
     run->cpu->ops->nmi(run->cpu);
     g_cond_signal(&run->wake);
 }
@@ -236,7 +239,9 @@ static void exit_handle(Run *run, const CpuExit *exit)
 {
     switch (exit->kind) {
     case CPU_EXIT_KICKED:
+        break;
     case CPU_EXIT_LONG_MODE_ENTRY:
+        run->wires.long_mode(run->wires.opaque);
         break;
     case CPU_EXIT_HALT:
         halt_wait(run);
@@ -247,7 +252,7 @@ static void exit_handle(Run *run, const CpuExit *exit)
         break;
     case CPU_EXIT_ERROR:
         log_state(run, "error");
-        run->wires.failed(run->wires.opaque, exit->reason ? exit->reason : "the engine failed");
+        run->wires.engine_failed(run->wires.opaque, exit->reason ? exit->reason : "the engine failed");
         break;
     }
 }
@@ -288,6 +293,47 @@ static gpointer vcpu_thread(gpointer data)
     return NULL;
 }
 
+static CpuConfig cpu_config(Run *run)
+{
+    return (CpuConfig){ .ram = run->wires.ram, .index = 0, .host = &run_host, .host_opaque = run, .cpuid = run->wires.cpuid,
+                        .tsc_offset = run->tsc_offset, .stops_at_long_mode = true };
+}
+
+static uint64_t nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GError **error)
+{
+    HandoverSlot slot = { .cpu = &run->cpu, .config = cpu_config(run) };
+    g_autoptr(Handover) handover = handover_new(ops, &slot, 1, error);
+    if (!handover)
+        return FALSE;
+    uint64_t begin = nanoseconds();
+    g_mutex_lock(run->wires.lock);
+    run_pause(run);
+    unsigned nmis = run->nmis;
+    out_times->stop_ns = nanoseconds() - begin;
+    g_mutex_unlock(run->wires.lock);
+    gboolean is_ok = handover_commit(handover, error);
+    g_mutex_lock(run->wires.lock);
+    if (is_ok) {
+        handover_swap(handover);
+        /* What came for the old one meanwhile. */
+        run->cpu->ops->set_irq(run->cpu, run->board && lapic_irq_waits(board_lapic(run->board)));
+        if (nmis != run->nmis)
+            run->cpu->ops->nmi(run->cpu);
+    }
+    run_resume(run);
+    g_mutex_unlock(run->wires.lock);
+    out_times->downtime_ns = nanoseconds() - begin;
+    out_times->handover = *handover_times(handover);
+    return is_ok;
+}
+
 Run *run_new(const RunWires *wires, GError **error)
 {
     g_autoptr(Run) run = g_new0(Run, 1);
@@ -296,9 +342,8 @@ Run *run_new(const RunWires *wires, GError **error)
     g_cond_init(&run->stopped);
     run->pauses = wires->start_paused ? 1 : 0;
     run->tsc_offset = (int64_t)(0 - __rdtsc());
-    run->cpu = wires->ops->create(&(CpuConfig){ .ram = wires->ram, .index = 0, .host = &run_host, .host_opaque = run, .cpuid = wires->cpuid,
-                                                .tsc_offset = run->tsc_offset },
-                                  error);
+    CpuConfig config = cpu_config(run);
+    run->cpu = wires->ops->create(&config, error);
     return run->cpu ? g_steal_pointer(&run) : NULL;
 }
 

@@ -12,6 +12,7 @@
 #include "core/cpu.h"
 #include "vm/board.h"
 #include "vm/boot.h"
+#include "vm/handover.h"
 
 typedef struct Run Run;
 
@@ -24,7 +25,9 @@ typedef struct RunWires {
     bool start_paused;
     /* What only the machine can decide; called on the vCPU's thread with the lock held. */
     void (*triple_fault)(void *opaque, const char *reason); /* ask for a reset or end */
-    void (*failed)(void *opaque, const char *reason);       /* the engine or the loader cannot go on */
+    void (*failed)(void *opaque, const char *reason);       /* the loader cannot go on */
+    void (*engine_failed)(void *opaque, const char *reason);
+    void (*long_mode)(void *opaque);                        /* the guest has entered it in an engine that can tell */
     void *opaque;
 } RunWires;
 
@@ -49,4 +52,17 @@ void run_nmi(Run *run);
 void run_pause(Run *run);
 void run_ask_pause(Run *run);
 void run_resume(Run *run);
+typedef struct RunSwitchTimes { /* nanoseconds */
+    uint64_t stop_ns;     /* from asking until no vCPU runs */
+    uint64_t downtime_ns; /* from asking until they may run again */
+    HandoverTimes handover;
+} RunSwitchTimes;
+
+/**
+ * run_switch:
+ * Every vCPU goes on in a new one of @ops.  FALSE with that engine's reason, and the guest goes on in the old ones.
+ * Lock not held; the main thread's.
+ */
+gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GError **error);
+
 char *run_describe(Run *run); /* registers; the vCPU must be paused, the lock not held */

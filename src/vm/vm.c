@@ -16,6 +16,7 @@
 #include "vm/boot.h"
 #include "vm/pci-devices.h"
 #include "vm/run.h"
+#include "vm/switch.h"
 
 #define TSC_MEASURE_NS 5000000
 
@@ -30,11 +31,13 @@ struct Vm {
     Chardev *monitor_shared; /* one of the above: the monitor's when it has none of its own */
     CpuidModel cpuid;
     Run *run;
+    Switcher *switcher;
     Board *board;
     PciDevices *devices;
     uint64_t tsc_hz;
     VmEventFunc event_func; /* may be NULL */
-    void *event_opaque;
+    VmModeFunc mode_func;   /* the same */
+    void *event_opaque, *mode_opaque;
 
     /* Under the lock. */
     bool is_stopped; /* by the user, or after power-off with -no-shutdown */
@@ -157,11 +160,46 @@ static void guest_triple_fault(void *opaque, const char *reason)
     }
 }
 
-static void engine_failed(void *opaque, const char *reason)
+static void run_failed(void *opaque, const char *reason)
 {
     Vm *vm = opaque;
     vm_event(vm, VM_EVENT_SHUTDOWN, false, "host-error");
     vm_end(vm, VM_STATUS_INTERNAL, reason);
+}
+
+static void engine_failed(void *opaque, const char *reason)
+{
+    Vm *vm = opaque;
+    if (!switcher_engine_failed(vm->switcher, reason))
+        run_failed(vm, reason);
+}
+
+/* --- modes --- */
+
+static void long_mode_entered(void *opaque)
+{
+    Vm *vm = opaque;
+    switcher_long_mode(vm->switcher);
+}
+
+static void mode_event(void *opaque, const SwitchEvent *event)
+{
+    Vm *vm = opaque;
+    if (vm->mode_func && !vm->has_ended)
+        vm->mode_func(vm->mode_opaque, event);
+}
+
+static void mode_missing(void *opaque, const char *message)
+{
+    Vm *vm = opaque;
+    vm_event(vm, VM_EVENT_SHUTDOWN, false, "host-error");
+    vm_end(vm, VM_STATUS_NO_MODE, message);
+}
+
+static bool vm_has_ended(void *opaque)
+{
+    Vm *vm = opaque;
+    return vm->has_ended;
 }
 
 static void wire_nmi(void *opaque)
@@ -265,11 +303,14 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     if (vm->is_stopped)
         clock_stop(vm->clock);
     vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .lock = &vm->lock, .boot = vm->boot,
-                                   .start_paused = config->start_stopped, .triple_fault = guest_triple_fault, .failed = engine_failed,
-                                   .opaque = vm },
+                                   .start_paused = config->start_stopped, .triple_fault = guest_triple_fault, .failed = run_failed,
+                                   .engine_failed = engine_failed, .long_mode = long_mode_entered, .opaque = vm },
                       error);
     if (!vm->run)
         return NULL;
+    vm->switcher = switcher_new(&(SwitcherWires){ .config = config, .run = vm->run, .lock = &vm->lock, .cpuid = &vm->cpuid,
+                                                  .event = mode_event, .no_mode = mode_missing, .failed = run_failed,
+                                                  .has_ended = vm_has_ended, .opaque = vm });
     BoardWires wires = {
         .ram = vm->ram, .clock = vm->clock, .lock = &vm->lock, .cpu_irq = run_irq_line(vm->run), .tsc_hz = vm->tsc_hz,
         .guest_tsc = wire_guest_tsc, .nmi = wire_nmi, .power_off = guest_power_off, .reset = guest_reset,
@@ -292,6 +333,7 @@ void vm_free(Vm *vm)
     if (!vm || vm->is_stuck) /* a thread still uses it: only the end of the process frees it */
         return;
     pci_devices_free(vm->devices); /* first: its threads raise interrupts */
+    switcher_free(vm->switcher);
     run_free(vm->run);
     board_free(vm->board);
     clock_free(vm->clock);
@@ -350,6 +392,11 @@ int vm_run(Vm *vm, char **out_message)
     signal(SIGPIPE, SIG_IGN);
 
     chardevs_each(vm, chardev_start);
+    if (vm->config->fallback_text) {
+        g_mutex_lock(&vm->lock);
+        mode_event(vm, &(SwitchEvent){ .kind = SWITCH_EVENT_FALLBACK, .mode = switcher_mode(vm->switcher), .text = vm->config->fallback_text });
+        g_mutex_unlock(&vm->lock);
+    }
     run_start(vm->run, vm->board);
     g_main_loop_run(vm->loop);
 
@@ -454,11 +501,14 @@ char *vm_describe_cpu(Vm *vm)
     return text;
 }
 
-const char *vm_mode_name(const Vm *vm)
+const char *vm_mode_name(const Vm *vm) { return plan_mode_name(switcher_mode(vm->switcher)); }
+
+Switcher *vm_switcher(Vm *vm) { return vm->switcher; }
+
+void vm_set_mode_func(Vm *vm, VmModeFunc func, void *opaque)
 {
-    static const char *const names[] = { [CONFIG_ACCEL_BT] = "bt", [CONFIG_ACCEL_HV] = "hv", [CONFIG_ACCEL_HWMMU] = "hwmmu",
-                                         [CONFIG_ACCEL_KVM] = "kvm", [CONFIG_ACCEL_AUTO] = "bt" };
-    return names[vm->config->accel];
+    vm->mode_func = func;
+    vm->mode_opaque = opaque;
 }
 
 Chardev *vm_monitor_chardev(Vm *vm) { return vm->monitor ? vm->monitor : vm->monitor_shared; }

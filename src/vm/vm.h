@@ -11,11 +11,13 @@
 #include "config/config.h"
 #include "core/cpu.h"
 #include "vm/chardev.h"
+#include "vm/switch.h"
 
 typedef struct Vm Vm;
 
 typedef enum VmStatus {
     VM_STATUS_OFF = 0, /* powered off, or told to quit */
+    VM_STATUS_NO_MODE = 3, /* no mode is left in which the guest could go on */
     VM_STATUS_CRASHED = 5,
     VM_STATUS_INTERNAL = 6,
 } VmStatus;
@@ -38,6 +40,7 @@ void vm_power_button(Vm *vm);
 void vm_nmi(Vm *vm);
 char *vm_describe_cpu(Vm *vm); /* (transfer full) */
 const char *vm_mode_name(const Vm *vm);
+Switcher *vm_switcher(Vm *vm); /* modes, and changing them */
 
 /* What happened to the machine, for monitors. */
 typedef enum VmEvent { VM_EVENT_STOP, VM_EVENT_RESUME, VM_EVENT_RESET, VM_EVENT_SHUTDOWN, VM_EVENT_POWERDOWN } VmEvent;
@@ -45,6 +48,10 @@ typedef enum VmEvent { VM_EVENT_STOP, VM_EVENT_RESUME, VM_EVENT_RESET, VM_EVENT_
 typedef void (*VmEventFunc)(void *opaque, VmEvent event, bool by_guest, const char *reason);
 void vm_set_event_func(Vm *vm, VmEventFunc func, void *opaque); /* before vm_run() */
 const char *vm_state_name(const Vm *vm); /* "running", "paused", "prelaunch" or "shutdown" */
+
+/* The machine changed its mode, or could not.  Any thread, the machine lock held. */
+typedef void (*VmModeFunc)(void *opaque, const SwitchEvent *event);
+void vm_set_mode_func(Vm *vm, VmModeFunc func, void *opaque); /* before vm_run() */
 
 /* vm_monitor_chardev: where the human monitor talks, or NULL; shared with a serial port when -serial mon:… says so. */
 Chardev *vm_monitor_chardev(Vm *vm);
