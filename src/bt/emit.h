@@ -15,10 +15,12 @@
 
 enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11, H_R12, H_R13, H_R14, H_R15 };
 
-/* Host registers with a role of their own; the other twelve hold the guest register of the same number. */
-#define H_GUEST_RSP H_R13 /* holds guest RSP */
-#define H_T0        H_R14 /* address; free between instructions */
-#define H_T1        H_R15 /* second scratch */
+/* Host registers with a role of their own; the other eleven hold the guest register of the same number.  The four guest registers
+ * without one are those that compilers use least. */
+#define H_GUEST_RSP H_R8  /* holds guest RSP */
+#define H_T0        H_R9  /* address; free between instructions */
+#define H_T1        H_R10 /* second scratch */
+#define H_T2        H_R11 /* host address shared by several accesses (translate-group.c), or unused */
 
 /* Opcodes by name. */
 enum {

@@ -6,8 +6,8 @@
  */
 #include "bt/translate.h"
 
-static const uint8_t identity[] = {H_RAX, H_RCX, H_RDX, H_RBX, H_RBP, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11, H_R12};
-static const uint8_t caller_saved[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+static const uint8_t identity[] = {H_RAX, H_RCX, H_RDX, H_RBX, H_RBP, H_RSI, H_RDI, H_R12, H_R13, H_R14, H_R15};
+static const uint8_t caller_saved[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI};
 static const uint8_t callee_saved[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
 
 static void save_guest(Emit *e)
@@ -15,6 +15,7 @@ static void save_guest(Emit *e)
     for (unsigned i = 0; i < sizeof identity; i++)
         e_store_gs(e, identity[i], GPR_OFF(identity[i]));
     e_store_gs(e, H_GUEST_RSP, GPR_OFF(X86_RSP));
+    e_store_gs(e, H_T2, CPU_OFF(t2));
 }
 
 static void load_guest(Emit *e)
@@ -28,6 +29,8 @@ static void load_caller_saved(Emit *e)
 {
     for (unsigned i = 0; i < sizeof caller_saved; i++)
         e_load_gs(e, caller_saved[i], GPR_OFF(caller_saved[i]));
+    e_load_gs(e, H_GUEST_RSP, GPR_OFF(X86_RSP));
+    e_load_gs(e, H_T2, CPU_OFF(t2));
 }
 
 static void load_self(Emit *e) { e_load_gs(e, H_RDI, CPU_OFF(self)); }

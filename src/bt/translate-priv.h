@@ -56,7 +56,7 @@ typedef struct Tr {
     bool ended; /* the main line has left the block */
 } Tr;
 
-static inline bool reg_is_spilled(unsigned guest) { return guest >= 13; }
+static inline bool reg_is_spilled(unsigned guest) { return guest >= X86_R8 && guest <= X86_R11; }
 static inline unsigned reg_host(unsigned guest) { return guest == X86_RSP ? H_GUEST_RSP : guest; }
 static inline bool tr_is64(const Tr *t) { return t->mode & MODE_CODE64; }
 static inline bool tr_is_flat(const Tr *t) { return t->mode & (MODE_CODE64 | MODE_FLAT); }

@@ -96,7 +96,7 @@ static void same_allocate(Same *s)
     unsigned next = 0;
     /* An r/m register that only memory-form semantics would not change can stay in its slot. */
     Gpr *rm = &s->rm;
-    bool rm_fits_memory = rm->guest >= 13 && s->has_modrm && !(in->row->attr & (A_BITS | A_W2)) &&
+    bool rm_fits_memory = rm->guest >= 0 && reg_is_spilled((unsigned)rm->guest) && s->has_modrm && !(in->row->attr & (A_BITS | A_W2)) &&
                           in->encoding == ENC_LEGACY && !row_is_vector(in->row) && (rm->size != 4 || !rm->is_written) &&
                           in->row->how == HOW_SAME && (in->row->operand[0] >> 8) != M_R;
     if (rm_fits_memory)
@@ -179,7 +179,7 @@ static void same_encode(Emit *e, const Same *s)
     if (s->has_modrm) {
         unsigned r = ((s->reg.guest >= 0 && s->reg.is_high ? reg + 4 : reg) & 7) << 3;
         if (in->has_mem) {
-            e8(e, r | (base & 7)); /* [T0]: R14 needs neither SIB nor displacement */
+            e8(e, r | (base & 7)); /* [T0]: R9 needs neither SIB nor displacement */
         } else if (rm_in_memory) {
             e8(e, r | 4);
             e8(e, 0x25);

@@ -1,8 +1,8 @@
 /*
  * The translator: decode a block, find out where flags are needed, emit.
  *
- * Registers.  Guest RAX RCX RDX RBX RBP RSI RDI R8–R12 are in the host registers of the same number, guest RSP in host R13.
- * Guest R13–R15 live in the vCPU block.  Host R14 and R15 are T0 and T1, free between instructions.  Host RSP is ours; GS
+ * Registers.  Guest RAX RCX RDX RBX RBP RSI RDI R12–R15 are in the host registers of the same number, guest RSP in host R8.
+ * Guest R8–R11 live in the vCPU block.  Host R9 and R10 are T0 and T1, free between instructions; R11 is T2.  Host RSP is ours; GS
  * points to the vCPU block (BtCpu).  In 32-bit guests every register is kept zero-extended.
  *
  * Block layout:
