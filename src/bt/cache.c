@@ -96,7 +96,7 @@ void cache_free(Bt *bt)
 bool cache_has_room(const Bt *bt)
 {
     return bt->code_p + CACHE_BLOCK_MAX <= bt->rw + CACHE_CODE_SIZE && bt->nblocks + 1 < CACHE_BLOCKS &&
-           bt->nexits + 8 < CACHE_EXITS && bt->nmap + 8 * BLOCK_INSNS_MAX < CACHE_MAP &&
+           bt->nexits + 24 < CACHE_EXITS && bt->nmap + 8 * BLOCK_INSNS_MAX < CACHE_MAP &&
            bt->nexecs + BLOCK_INSNS_MAX + 2 < CACHE_EXECS && bt->ncells + 8 < CACHE_CELLS;
 }
 

@@ -138,6 +138,21 @@ static void emit_mem_slow(Bt *bt, Emit *e)
     e_ret(e);
 }
 
+static void emit_group_slow(Bt *bt, Emit *e)
+{
+    bt->stub_group_slow_rw = e->p;
+    save_guest(e);
+    add_rsp(e, -8);
+    load_self(e);
+    e_mov_rr(e, true, H_RSI, H_T2);
+    e_mov_rr(e, false, H_RDX, H_T1);
+    e_call_c(e, (const void *)bt_group_slow);
+    add_rsp(e, 8);
+    e_store_gs(e, H_RAX, CPU_OFF(t2));
+    load_caller_saved(e);
+    e_ret(e);
+}
+
 static void emit_commit(Bt *bt, Emit *e)
 {
     bt->stub_commit_rw = e->p;
@@ -217,6 +232,7 @@ void stubs_emit(Bt *bt)
     emit_dispatch(bt, &e); /* enter falls through into it */
     emit_save_dispatch(bt, &e);
     emit_mem_slow(bt, &e);
+    emit_group_slow(bt, &e);
     emit_commit(bt, &e);
     emit_exec(bt, &e);
     emit_edges(bt, &e);

@@ -255,6 +255,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     t->insns = insns;
     t->ninsns = n;
     tr_flags_analyse(t);
+    tr_groups_find(t);
     block->code_at = (uint32_t)(bt->code_p - bt->rw);
     block->map_first = bt->nmap;
     block->exit_first = bt->nexits;
@@ -273,6 +274,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
         tr_edge(t, next, -1);
     }
     tr_slow_paths(t);
+    tr_leads_finish(t);
     if (t->poll_jump) {
         e_patch32(t->poll_jump, t->e.p);
         if (t->host_poll_jump)
