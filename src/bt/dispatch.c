@@ -347,11 +347,15 @@ static void piece_write(BtCpu *cpu, const Piece *p, const uint8_t *from)
     }
 }
 
+/* What T1 is after a check of @gva. */
+static uint64_t tlb_offset(Gva gva) { return (gva >> PAGE_SHIFT) % TLB_SIZE * sizeof(TlbEntry); }
+
 uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
 {
     unsigned size = ACCESS_SIZE(desc);
     MmuAccess access = desc & ACCESS_WRITE ? MMU_WRITE : MMU_READ;
     cpu->bt->stat_mem_slow++;
+    cpu->t1 = tlb_offset(gva);
     cpu->commit_kind = COMMIT_NONE;
     if (cpu->mode & MODE_CODE64) {
         if (!gva_is_canonical(gva) || !gva_is_canonical(gva + size - 1)) {
@@ -401,6 +405,7 @@ uint8_t *bt_group_slow(BtCpu *cpu, Gva gva, uint32_t desc)
     MmuIndex index = bt_mmu_index(cpu);
     MmuFill fill;
     cpu->bt->stat_group_slow++;
+    cpu->t1 = tlb_offset(gva);
     if (cpu->mode & MODE_CODE64 && !gva_is_canonical(gva))
         return NULL;
     if (mmu_fill(&cpu->mmu, gva, desc & GROUP_LEADER_WRITES ? MMU_WRITE : MMU_READ, index, &fill) != MMU_RAM)

@@ -15,6 +15,7 @@ static void save_guest(Emit *e)
     for (unsigned i = 0; i < sizeof identity; i++)
         e_store_gs(e, identity[i], GPR_OFF(identity[i]));
     e_store_gs(e, H_GUEST_RSP, GPR_OFF(X86_RSP));
+    e_store_gs(e, H_T1, CPU_OFF(t1));
     e_store_gs(e, H_T2, CPU_OFF(t2));
 }
 
@@ -30,6 +31,7 @@ static void load_caller_saved(Emit *e)
     for (unsigned i = 0; i < sizeof caller_saved; i++)
         e_load_gs(e, caller_saved[i], GPR_OFF(caller_saved[i]));
     e_load_gs(e, H_GUEST_RSP, GPR_OFF(X86_RSP));
+    e_load_gs(e, H_T1, CPU_OFF(t1));
     e_load_gs(e, H_T2, CPU_OFF(t2));
 }
 

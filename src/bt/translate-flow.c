@@ -105,6 +105,7 @@ void tr_exec(Tr *t, const Insn *in, void (*fn)(BtCpu *, const Insn *), bool ends
     Bt *bt = t->bt;
     tr_flags_to_slot(t);
     t->t2_group = -1;
+    e->t1_lost = true;
     tr_map(t, in, false);
     BtExec *x = &bt->execs[bt->nexecs];
     x->fn = fn;

@@ -181,6 +181,8 @@ static void member_add(Pass *p, unsigned i, unsigned which, const TrGroup *key, 
 {
     Tr *t = p->t;
     unsigned g = 0;
+    t->member[i][which] = (TrMember){.group = -1, .base = key->base == SYM_ZERO ? TR_NO_SYMBOL : key->base,
+                                     .is_indexed = key->index != SYM_ZERO};
     for (; g < t->ngroups; g++) {
         TrGroup *o = &t->group[g];
         int64_t low = at < o->low ? at : o->low, end = at + size > o->end ? at + (int64_t)size : o->end;
@@ -202,7 +204,11 @@ static void member_add(Pass *p, unsigned i, unsigned which, const TrGroup *key, 
         t->group[g].left = 0;
     }
     t->group[g].left++;
-    t->member[i][which] = (TrMember){.group = (int8_t)g, .at = at, .size = (uint8_t)size, .is_write = is_write};
+    TrMember *m = &t->member[i][which];
+    m->group = (int8_t)g;
+    m->at = at;
+    m->size = (uint8_t)size;
+    m->is_write = is_write;
 }
 
 static void member_add_mem(Pass *p, unsigned i, const Insn *in, unsigned size, bool is_write)
@@ -282,8 +288,10 @@ void tr_groups_find(Tr *t)
     t->ngroups = 0;
     t->t2_group = -1;
     t->nleads = 0;
+    t->t1_symbol = TR_NO_SYMBOL;
     for (unsigned i = 0; i < t->ninsns; i++)
-        t->member[i][0].group = t->member[i][1].group = -1;
+        for (unsigned k = 0; k < 2; k++)
+            t->member[i][k] = (TrMember){.group = -1, .base = TR_NO_SYMBOL};
     bool flat32 = t->mode & MODE_FLAT && t->mode & MODE_CODE32 && t->mode & MODE_STACK32;
     if (t->mode & (MODE_PLAIN | MODE_ONE | MODE_TF | MODE_DEBUG | MODE_ALIGN) || !(tr_is64(t) || flat32) || t->ninsns < 2)
         return;
@@ -351,6 +359,8 @@ static void lead_emit(Tr *t, const Insn *in, unsigned which)
     e_gs_base(e, true, XO_ADD_RM, H_T2, H_T1, TLB_OFF(t, host));
     lead->resume = e->p;
     t->t2_group = m->group;
+    t->t1_symbol = m->is_indexed ? TR_NO_SYMBOL : m->base;
+    e->t1_lost = false;
 }
 
 bool tr_group_begin(Tr *t, const Insn *in, unsigned which)
@@ -358,6 +368,7 @@ bool tr_group_begin(Tr *t, const Insn *in, unsigned which)
     const TrMember *m = &t->member[t->i][which];
     t->mem_base = H_T0;
     t->mem_disp = 0;
+    t->current = m;
     if (m->group < 0)
         return false;
     TrGroup *g = &t->group[m->group];
@@ -372,6 +383,7 @@ bool tr_group_begin(Tr *t, const Insn *in, unsigned which)
             return false;
         lead_emit(t, in, which);
     }
+    t->current = NULL;
     t->mem_base = H_T2;
     t->mem_disp = (int32_t)(m->at - g->low);
     return true;

@@ -11,6 +11,9 @@
  *     add  T0, gs:[T1 + host]           host address
  *     …the instruction on [T0]…         "body"
  *
+ * An access with the same base register as an earlier one of the block, which left the entry's offset in T1, takes that entry without
+ * looking for it (*guessed*): of the check, only SUB and ADD then delay the address.  When the guess is wrong, the whole check follows.
+ *
  * The slow path stands after the block: it asks bt_mem_slow() for a host pointer — RAM after a TLB fill, or the bounce buffer for
  * devices, ROM and operands that cross a page — runs a copy of the body on it, and lets bt_commit() finish a store.
  * The body is position-independent by construction.
@@ -87,6 +90,16 @@ static void tr_segment(Tr *t, SlowPath *slow, unsigned segment, unsigned size, u
     e_gs(e, false, XO_ADD_RM, H_T0, (int32_t)(offsetof(BtCpu, seg) + segment * sizeof(X86Segment) + offsetof(X86Segment, base)));
 }
 
+/* With the entry's offset in T1. */
+static void tlb_check(Tr *t, SlowPath *slow, unsigned size)
+{
+    Emit *e = &t->e;
+    e_gs_base(e, true, XO_SUB_RM, H_T0, H_T1, slow->tag_offset);
+    e_ri(e, true, XG_CMP, H_T0, (int32_t)(PAGE_SIZE - size));
+    slow->jump[0] = e_jcc_later(e, CC_A);
+    e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, TLB_OFF(t, host));
+}
+
 void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bool is_stack)
 {
     Emit *e = &t->e;
@@ -100,12 +113,16 @@ void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bo
         slow->jump[0] = e_jmp_later(e);
     } else {
         slow->tag_offset = access & ACCESS_WRITE ? TLB_OFF(t, tag_write) : TLB_OFF(t, tag_read);
-        tr_tlb_index(t, H_T0);
-        e_gs_base(e, true, XO_SUB_RM, H_T0, H_T1, slow->tag_offset);
-        e_ri(e, true, XG_CMP, H_T0, (int32_t)(PAGE_SIZE - size));
-        slow->jump[0] = e_jcc_later(e, CC_A);
-        e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, TLB_OFF(t, host));
+        const TrMember *m = t->current;
+        slow->guessed = m && m->base != TR_NO_SYMBOL && m->base == t->t1_symbol && !e->t1_lost;
+        if (!slow->guessed)
+            tr_tlb_index(t, H_T0);
+        tlb_check(t, slow, size);
+        if (!slow->guessed)
+            t->t1_symbol = m && !m->is_indexed ? m->base : TR_NO_SYMBOL;
+        e->t1_lost = false;
     }
+    t->current = NULL;
     slow->body = e->p;
     slow->map_template = t->bt->nmap - 1;
     t->open = slow;
@@ -156,6 +173,13 @@ void tr_slow_paths(Tr *t)
             e_jmp(e, slow->resume_check);
         }
         e_patch32(slow->jump[0], e->p);
+        if (slow->guessed) { /* the whole check */
+            e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, slow->tag_offset);
+            tr_tlb_index(t, H_T0);
+            tlb_check(t, slow, ACCESS_SIZE(slow->desc));
+            e_jmp(e, slow->body);
+            e_patch32(slow->jump[0], e->p);
+        }
         if (!slow->always)
             e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, slow->tag_offset);
         e_mov_imm(e, H_T1, slow->desc);

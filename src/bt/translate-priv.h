@@ -22,6 +22,7 @@ typedef struct SlowPath {
     uint32_t desc;
     int32_t tag_offset;
     uint32_t map_template; /* index of the BtMap entry to repeat */
+    bool guessed;          /* the check took the entry of an earlier access */
     bool always;           /* no fast path: T0 is already the whole address */
 } SlowPath;
 
@@ -36,8 +37,11 @@ typedef struct TrGroup {
     uint8_t left;     /* members not emitted yet */
     int64_t low, end; /* bytes touched, relative to the symbols */
 } TrGroup;
+#define TR_NO_SYMBOL 0xffffu
 typedef struct TrMember {
     int8_t group; /* -1: none */
+    uint16_t base; /* symbol of the base register, TR_NO_SYMBOL: absolute or unknown */
+    bool is_indexed;
     uint8_t size;
     bool is_write;
     int64_t at;
@@ -78,9 +82,11 @@ typedef struct Tr {
     TrGroup group[TR_GROUPS_MAX];
     unsigned ngroups;
     TrMember member[BLOCK_INSNS_MAX][2];
+    const TrMember *current; /* of the access being emitted; NULL: an access that is in no list */
     TrLead lead[TR_LEADS_MAX];
     unsigned nleads;
     int t2_group; /* the group whose address is in T2, -1: none */
+    uint16_t t1_symbol; /* T1 is the TLB entry of an access with this base, unless e.t1_lost; TR_NO_SYMBOL: of another */
 
     struct {
         uint8_t *jump; /* rel32 to the stub or, same page, what is patched */
