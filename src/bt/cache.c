@@ -196,8 +196,8 @@ void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
     exit->to = block;
     exit->next_in = block->in;
     block->in = exit;
-    exit_point_at(bt, exit,
-                  !exit->flags_in_host ? block->slot_at : exit->is_backward ? block->host_poll_at : block->main_at);
+    bool needs_slot = !exit->flags_in_host && block->flags_live_in;
+    exit_point_at(bt, exit, needs_slot ? block->slot_at : exit->is_backward ? block->host_poll_at : block->main_at);
     bt->stat_links++;
 }
 

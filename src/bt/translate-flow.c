@@ -336,7 +336,8 @@ static void tr_jcc(Tr *t, const Insn *in)
 {
     tr_flags_to_host(t);
     tr_edge(t, branch_target(t, in), in->opcode & 15);
-    tr_edge(t, tr_next_rip(t, in), -1);
+    if (t->i + 1 == t->ninsns)
+        tr_edge(t, tr_next_rip(t, in), -1);
 }
 
 /* LOOP and JrCXZ test rCX with the host's own JrCXZ, which reads no flags. */

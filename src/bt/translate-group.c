@@ -302,23 +302,27 @@ void tr_groups_find(Tr *t)
     }
 }
 
-/* The span of the members that are still to come, from this one on, all of them in one check. */
-static void lead_span(const Tr *t, unsigned which, TrLead *lead, TrGroup *g)
+/* The span of the members that are still to come, all in one check; but a store that may not be reached must not ask for more rights. */
+static void lead_span(Tr *t, unsigned which, TrLead *lead)
 {
     const TrMember *own = &t->member[t->i][which];
     int64_t low = own->at, end = own->at + own->size;
-    bool is_write = own->is_write;
+    bool is_write = own->is_write, is_certain = true;
     for (unsigned i = t->i; i < t->ninsns; i++) {
         for (unsigned k = 0; k < 2; k++) {
             const TrMember *m = &t->member[i][k];
-            if (m->group != own->group || (i == t->i && k < which))
+            if (m->group != own->group || (i == t->i && k < which) || (m->is_write && !is_write && !is_certain))
                 continue;
             low = m->at < low ? m->at : low;
             end = m->at + m->size > end ? m->at + m->size : end;
             is_write = is_write || m->is_write;
         }
+        if (insn_is_jcc(&t->insns[i]))
+            is_certain = false;
     }
-    g->low = low;
+    t->t2_low = low;
+    t->t2_end = end;
+    t->t2_writable = is_write;
     lead->span = (uint16_t)(end - low);
     lead->is_write = own->is_write;
     lead->needs_write = is_write;
@@ -345,12 +349,11 @@ static void lead_emit(Tr *t, const Insn *in, unsigned which)
 {
     Emit *e = &t->e;
     const TrMember *m = &t->member[t->i][which];
-    TrGroup *g = &t->group[m->group];
     TrLead *lead = &t->lead[t->nleads++];
     *lead = (TrLead){.ip = in->ip, .mode = t->mode};
-    lead_span(t, which, lead, g);
+    lead_span(t, which, lead);
     tr_flags_clobber(t);
-    lead_address(t, in, which, g->low - m->at);
+    lead_address(t, in, which, t->t2_low - m->at);
     lead->tag_offset = lead->needs_write ? TLB_OFF(t, tag_write) : TLB_OFF(t, tag_read);
     tr_tlb_index(t, H_T2);
     e_gs_base(e, true, XO_SUB_RM, H_T2, H_T1, lead->tag_offset);
@@ -373,19 +376,21 @@ bool tr_group_begin(Tr *t, const Insn *in, unsigned which)
         return false;
     TrGroup *g = &t->group[m->group];
     g->left--;
-    if (t->t2_group != m->group) {
+    bool is_covered = t->t2_group == m->group && m->at >= t->t2_low && m->at + m->size <= t->t2_end &&
+                      (!m->is_write || t->t2_writable);
+    if (!is_covered) {
         const InsnRow *before = t->i > 0 ? t->insns[t->i - 1].row : NULL;
         bool in_shadow = before && before->how == HOW_EMIT && before->tr == TR_STI; /* leaving polls, the shadow must not */
         bool is_second = which == TR_MEMBER_STACK && in->has_mem; /* the first may have read a device */
         if (g->left == 0 || in_shadow || is_second || t->nleads == TR_LEADS_MAX || in->disp > INT32_MAX / 2 || in->disp < INT32_MIN / 2)
             return false;
-        if (t->t2_group >= 0 && t->group[t->t2_group].left >= g->left)
+        if (t->t2_group >= 0 && t->t2_group != m->group && t->group[t->t2_group].left >= g->left)
             return false;
         lead_emit(t, in, which);
     }
     t->current = NULL;
     t->mem_base = H_T2;
-    t->mem_disp = (int32_t)(m->at - g->low);
+    t->mem_disp = (int32_t)(m->at - t->t2_low);
     return true;
 }
 

@@ -56,7 +56,8 @@ typedef struct TrLead {
     uint32_t mode;
 } TrLead;
 
-#define EDGES_MAX 3
+#define SIDE_EXITS_MAX 3 /* conditional branches that a block goes on behind */
+#define EDGES_MAX (3 + SIDE_EXITS_MAX)
 typedef struct Tr {
     Emit e;
     Bt *bt;
@@ -86,6 +87,8 @@ typedef struct Tr {
     TrLead lead[TR_LEADS_MAX];
     unsigned nleads;
     int t2_group; /* the group whose address is in T2, -1: none */
+    int64_t t2_low, t2_end; /* what of it was checked */
+    bool t2_writable;
     uint16_t t1_symbol; /* T1 is the TLB entry of an access with this base, unless e.t1_lost; TR_NO_SYMBOL: of another */
 
     struct {
@@ -100,6 +103,7 @@ typedef struct Tr {
 
 static inline bool reg_is_spilled(unsigned guest) { return guest >= X86_R8 && guest <= X86_R11; }
 static inline unsigned reg_host(unsigned guest) { return guest == X86_RSP ? H_GUEST_RSP : guest; }
+static inline bool insn_is_jcc(const Insn *in) { return in->row && in->row->how == HOW_EMIT && in->row->tr == TR_JCC; }
 static inline bool tr_is64(const Tr *t) { return t->mode & MODE_CODE64; }
 static inline bool tr_is_flat(const Tr *t) { return t->mode & (MODE_CODE64 | MODE_FLAT); }
 

@@ -57,6 +57,15 @@ static bool fetch_page(BtCpu *cpu, Gva gva, const uint8_t **out_host, Gpa *out_g
     return false;
 }
 
+/* Whether the block shall go on behind the conditional branch @in, at @ip: forward, in flat code, and nothing has been translated there. */
+static bool goes_on_behind(const BtCpu *cpu, const BtBlock *block, uint32_t mode, const Insn *in, uint64_t ip, unsigned at,
+                           unsigned room, unsigned n)
+{
+    bool flat = mode & MODE_CODE64 ? in->opsize == 8 : mode & MODE_CODE32 && mode & MODE_FLAT && in->opsize == 4;
+    return flat && at < room && n < BLOCK_INSNS_MAX / 2 && (int64_t)in->imm > 0 &&
+           !cache_find(cpu->bt, block->gpa + at, ip, block->cs_base, mode);
+}
+
 /* Decodes the instructions of a block into insns[].  0: nothing could be fetched, exception set. */
 static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *insns, unsigned max, bool *out_undefined)
 {
@@ -69,7 +78,7 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
     if (!fetch_page(cpu, gva, &host, &block->gpa))
         return 0;
     block->page[0] = page_of(block->gpa);
-    unsigned room = (unsigned)(PAGE_SIZE - page_offset(gva)), n = 0, at = 0;
+    unsigned room = (unsigned)(PAGE_SIZE - page_offset(gva)), n = 0, at = 0, nsides = 0;
     *out_undefined = false;
     while (n < max) {
         Insn *in = &insns[n];
@@ -107,8 +116,11 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
             break;
         }
         ip = mode_ip(mode, ip + in->length);
-        if (in->row->attr & A_ENDS)
-            break;
+        if (in->row->attr & A_ENDS) {
+            if (!insn_is_jcc(in) || nsides == SIDE_EXITS_MAX || !goes_on_behind(cpu, block, mode, in, ip, at, room, n))
+                break;
+            nsides++;
+        }
         if (in->row->how == HOW_EMIT && in->row->tr == TR_STI && max > n + 1)
             max = n + 1; /* one more: the interrupt shadow */
         if (at >= room)
