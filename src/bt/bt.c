@@ -235,6 +235,25 @@ static char *bt_cpu_describe(Cpu *base)
     return g_string_free(s, FALSE);
 }
 
+static void bt_cpu_counters(Cpu *base, CpuCounterFunc *row, void *opaque)
+{
+    const BtCpu *cpu = bt_cpu(base);
+    const Bt *bt = cpu->bt;
+    const Mmu *mmu = &cpu->mmu;
+    const struct {
+        const char *name;
+        const uint64_t *value;
+    } rows[] = {
+        { "bt-blocks", &bt->stat_blocks },           { "bt-instructions", &bt->stat_insns },   { "bt-cache-flushes", &bt->stat_flushes },
+        { "bt-blocks-dropped", &bt->stat_invalidated }, { "bt-dispatches", &bt->stat_dispatch }, { "bt-helper-calls", &bt->stat_exec },
+        { "bt-slow-accesses", &bt->stat_mem_slow },  { "bt-code-writes", &bt->stat_code_writes },
+        { "tlb-misses", &mmu->stat_fills },          { "tlb-walks", &mmu->stat_walks },        { "page-faults", &mmu->stat_faults },
+        { "tlb-flushes", &mmu->stat_flushes },       { "tlb-page-flushes", &mmu->stat_invlpg },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        row(opaque, rows[i].name, __atomic_load_n(rows[i].value, __ATOMIC_RELAXED));
+}
+
 const CpuOps bt_cpu_ops = {
     .name = "bt",
     .create = bt_cpu_create,
@@ -246,6 +265,7 @@ const CpuOps bt_cpu_ops = {
     .set_irq = bt_cpu_set_irq,
     .nmi = bt_cpu_nmi,
     .describe = bt_cpu_describe,
+    .counters = bt_cpu_counters,
 };
 
 static Cpu *bt_one_create(const CpuConfig *config, GError **error)

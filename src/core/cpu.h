@@ -57,6 +57,9 @@ typedef struct CpuConfig {
 
 typedef struct Cpu Cpu;
 
+/* One counter of an engine: counts from the vCPU's creation on.  @name: lower case, words joined by "-". */
+typedef void CpuCounterFunc(void *opaque, const char *name, uint64_t value);
+
 typedef struct CpuOps {
     const char *name; /* "bt", "kvm" */
     Cpu *(*create)(const CpuConfig *config, GError **error);
@@ -75,6 +78,8 @@ typedef struct CpuOps {
     void (*nmi)(Cpu *cpu); /* latches one NMI.  Any thread */
     /* text: human-readable statistics and registers for logs and the monitor; (transfer full). */
     char *(*describe)(Cpu *cpu);
+    /* counters: calls @row for each.  Any thread, also while the vCPU runs: values may be a moment old.  May be NULL. */
+    void (*counters)(Cpu *cpu, CpuCounterFunc *row, void *opaque);
 } CpuOps;
 
 /* Every engine's vCPU begins with this. */

@@ -373,6 +373,22 @@ static char *kvm_cpu_describe(Cpu *base)
     return g_string_free(s, FALSE);
 }
 
+static void kvm_cpu_counters(Cpu *base, CpuCounterFunc *row, void *opaque)
+{
+    const KvmCpu *cpu = kvm_cpu(base);
+    uint64_t exits = 0;
+    for (unsigned i = 0; i < KVM_CPU_NEXITS; i++) {
+        uint64_t count = __atomic_load_n(&cpu->stat_exits[i], __ATOMIC_RELAXED);
+        g_autofree char *name = g_strdup_printf("kvm-exits-%s", kvm_exit_name(i));
+        exits += count;
+        if (count)
+            row(opaque, name, count);
+    }
+    row(opaque, "kvm-exits", exits);
+    row(opaque, "kvm-signals", __atomic_load_n(&cpu->stat_signals, __ATOMIC_RELAXED));
+    row(opaque, "kvm-interrupts", __atomic_load_n(&cpu->stat_interrupts, __ATOMIC_RELAXED));
+}
+
 const CpuOps kvm_cpu_ops = {
     .name = "kvm",
     .create = kvm_cpu_create,
@@ -385,4 +401,5 @@ const CpuOps kvm_cpu_ops = {
     .set_irq = kvm_cpu_set_irq,
     .nmi = kvm_cpu_nmi,
     .describe = kvm_cpu_describe,
+    .counters = kvm_cpu_counters,
 };

@@ -1,7 +1,7 @@
 /* Where human monitors are: on the terminal or a shared serial port (Hmp), and on sockets, pipes and pseudo-terminals (HmpServer). */
 #include "monitor/hmp-session.h"
 #include "monitor/hmp.h"
-#include "monitor/stream.h"
+#include "monitor/transport.h"
 
 /* --- terminal or serial port --- */
 
@@ -51,13 +51,13 @@ void hmp_free(Hmp *hmp)
 /* --- sockets --- */
 
 struct HmpServer {
-    GPtrArray *servers; /* StreamServer; borrowed */
+    GPtrArray *servers; /* TransportServer; borrowed */
     Vm *vm;             /* NULL before hmp_server_attach() */
 };
 
-static void peer_write(void *opaque, const void *bytes, size_t count) { stream_write(opaque, bytes, count); }
+static void peer_write(void *opaque, const void *bytes, size_t count) { transport_write(opaque, bytes, count); }
 
-static void *peer_opened(void *opaque, StreamPeer *peer)
+static void *peer_opened(void *opaque, TransportPeer *peer)
 {
     HmpServer *server = opaque;
     HmpSession *session = hmp_session_new(peer_write, peer);
@@ -66,25 +66,25 @@ static void *peer_opened(void *opaque, StreamPeer *peer)
     return session;
 }
 
-static size_t peer_receive(void *opaque, StreamPeer *peer, const uint8_t *bytes, size_t count)
+static size_t peer_receive(void *opaque, TransportPeer *peer, const uint8_t *bytes, size_t count)
 {
     size_t done = 0;
-    while (done < count && !stream_is_full(peer))
-        hmp_session_key(stream_data(peer), (char)bytes[done++]);
+    while (done < count && !transport_is_full(peer))
+        hmp_session_key(transport_data(peer), (char)bytes[done++]);
     return done;
 }
 
 static void peer_closed(void *opaque, void *data) { hmp_session_free(data); }
 
-static void peer_attach(StreamPeer *peer, void *data, void *opaque) { hmp_session_set_vm(data, opaque); }
+static void peer_attach(TransportPeer *peer, void *data, void *opaque) { hmp_session_set_vm(data, opaque); }
 
 HmpServer *hmp_server_new(const Config *config, GPtrArray *servers, GError **error)
 {
     g_autoptr(HmpServer) server = g_new0(HmpServer, 1);
     server->servers = g_ptr_array_new();
-    StreamHandler handler = { .opened = peer_opened, .receive = peer_receive, .closed = peer_closed, .opaque = server };
+    TransportHandler handler = { .opened = peer_opened, .receive = peer_receive, .closed = peer_closed, .opaque = server };
     for (guint i = 0; i < config->monitors->len; i++) {
-        StreamServer *stream = stream_server_new("-monitor", g_ptr_array_index(config->monitors, i), &handler, error);
+        TransportServer *stream = transport_server_new("-monitor", g_ptr_array_index(config->monitors, i), &handler, error);
         if (!stream)
             return NULL;
         g_ptr_array_add(server->servers, stream);
@@ -97,7 +97,7 @@ void hmp_server_attach(HmpServer *server, Vm *vm)
 {
     server->vm = vm;
     for (guint i = 0; i < server->servers->len; i++)
-        stream_server_each(g_ptr_array_index(server->servers, i), peer_attach, vm);
+        transport_server_each(g_ptr_array_index(server->servers, i), peer_attach, vm);
 }
 
 void hmp_server_free(HmpServer *server)

@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "monitor/hmp-info.h"
+#include "monitor/hmp-inspect.h"
+
 typedef struct HmpCommand {
     const char *name, *alias, *args, *help;
     void (*run)(Vm *vm, const char *args, GString *out);
@@ -50,6 +53,10 @@ static const struct {
     { "status", "running or paused", info_status },       { "registers", "the CPU's registers", info_registers },
     { "cpus", "the virtual CPUs", info_cpus },            { "mode", "the execution mode", info_mode },
     { "version", "version", info_version },               { "kvm", "whether KVM runs the guest", info_kvm },
+    { "name", "the guest's name", hmp_info_name },        { "block", "disks", hmp_info_block },
+    { "chardev", "back ends", hmp_info_chardev },         { "qtree", "devices", hmp_info_devices },
+    { "stats", "the engine's counters", hmp_info_stats }, { "mtree", "memory", hmp_info_mtree },
+    { "mem", "mapped linear ranges", hmp_info_mem },      { "tlb", "mapped pages", hmp_info_tlb },
 };
 
 static void cmd_info(Vm *vm, const char *args, GString *out)
@@ -98,8 +105,37 @@ static const HmpCommand commands[] = {
     { "system_powerdown", NULL, "", "press the power button", cmd_powerdown },
     { "nmi", NULL, "", "inject an NMI", cmd_nmi },
     { "mode", NULL, "bt|hv|hwmmu", "move the running guest to another execution mode", cmd_mode },
+    { "x", NULL, "/FMT ADDRESS", "memory at a linear address; FMT: count, one of x d u o c i, one of b h w g", hmp_x },
+    { "xp", NULL, "/FMT ADDRESS", "memory at a physical address", hmp_xp },
+    { "print", "p", "/FMT EXPRESSION", "numbers, $registers, + - * / % & | ^ ~ ( )", hmp_print },
+    { "gva2gpa", NULL, "ADDRESS", "the physical address of a linear one", hmp_gva2gpa },
+    { "memsave", NULL, "ADDRESS SIZE FILE", "linear memory to a file", hmp_memsave },
+    { "pmemsave", NULL, "ADDRESS SIZE FILE", "physical memory to a file", hmp_pmemsave },
     { "sendkey", NULL, "KEYS", "accepted; there is no keyboard to press", cmd_sendkey },
 };
+
+/* Commands that scripts know from QEMU, and why they do nothing here. */
+static const struct {
+    const char *names; /* words */
+    const char *why;
+} absent[] = {
+    { "device_add device_del drive_add drive_del netdev_add netdev_del chardev-add chardev-remove object_add object_del cpu-add set_link "
+      "block_resize change eject", "devices and disks cannot be changed while the guest runs; give them on the command line" },
+    { "screendump vnc set_password expire_password mouse_move mouse_button", "there is no display" },
+    { "commit block_job_cancel drive_mirror drive_backup snapshot_blkdev", "disk images have no layers" },
+    { "i o", "ports are read by the guest only, because reading one may change the device" },
+    { "gdbserver dump-guest-memory trace-event wavcapture stopcapture cpu singlestep ringbuf_write", "not in this version" },
+};
+
+static const char *absent_why(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(absent); i++) {
+        g_auto(GStrv) names = g_strsplit(absent[i].names, " ", -1);
+        if (g_strv_contains((const char *const *)names, name))
+            return absent[i].why;
+    }
+    return NULL;
+}
 
 static void cmd_help(Vm *vm, const char *args, GString *out)
 {
@@ -114,18 +150,20 @@ char *hmp_execute(Vm *vm, const char *line)
 {
     GString *out = g_string_new(NULL);
     g_autofree char *text = g_strstrip(g_strdup(line));
-    char *args = text + strcspn(text, " \t");
-    if (*args) {
-        *args++ = 0;
-        args += strspn(args, " \t");
-    }
-    if (!*text)
+    size_t length = strcspn(text, " \t/"); /* x/4x and x /4x are the same */
+    g_autofree char *name = g_strndup(text, length);
+    const char *args = text + length + strspn(text + length, " \t");
+    if (!*name)
         return g_string_free(out, FALSE);
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
-        if (!strcmp(text, commands[i].name) || (commands[i].alias && !strcmp(text, commands[i].alias))) {
+        if (!strcmp(name, commands[i].name) || !g_strcmp0(name, commands[i].alias)) {
             commands[i].run(vm, args, out);
             return g_string_free(out, FALSE);
         }
-    g_string_append_printf(out, "unknown command: '%s'\n", text);
+    const char *why = absent_why(name);
+    if (why)
+        g_string_append_printf(out, "%s: %s\n", name, why);
+    else
+        g_string_append_printf(out, "unknown command: '%s'\n", name);
     return g_string_free(out, FALSE);
 }

@@ -17,7 +17,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Hmp, hmp_free)
 
 /* On sockets, pipes and pseudo-terminals. */
 typedef struct HmpServer HmpServer;
-/* hmp_server_new: opens each of @config->monitors and adds it to @servers (StreamServer), whose owner starts them behind
+/* hmp_server_new: opens each of @config->monitors and adds it to @servers (TransportServer), whose owner starts them behind
  * hmp_server_attach() and frees them before hmp_server_free().  NULL with VMM_ERROR_USAGE. */
 HmpServer *hmp_server_new(const Config *config, GPtrArray *servers, GError **error);
 void hmp_server_attach(HmpServer *server, Vm *vm);

@@ -6,11 +6,11 @@
 #include "core/error.h"
 #include "monitor/hmp.h"
 #include "monitor/qmp.h"
-#include "monitor/stream.h"
+#include "monitor/transport.h"
 
 struct Monitor {
     const Config *config;
-    GPtrArray *servers; /* StreamServer: QMP's first */
+    GPtrArray *servers; /* TransportServer: QMP's first */
     Qmp *qmp;
     HmpServer *human;
     Hmp *console; /* NULL: no human monitor on the terminal or a serial port */
@@ -30,7 +30,7 @@ static gboolean peers_wait(Monitor *monitor, GError **error)
                         g_unix_signal_add(SIGTERM, signal_arrived, &is_interrupted),
                         g_unix_signal_add(SIGHUP, signal_arrived, &is_interrupted) };
     for (guint i = 0; i < monitor->servers->len; i++)
-        while (stream_server_waits(g_ptr_array_index(monitor->servers, i)) && !is_interrupted)
+        while (transport_server_waits(g_ptr_array_index(monitor->servers, i)) && !is_interrupted)
             g_main_context_iteration(NULL, TRUE);
     for (size_t i = 0; i < G_N_ELEMENTS(sources); i++)
         g_source_remove(sources[i]);
@@ -43,7 +43,7 @@ Monitor *monitor_new(const Config *config, GError **error)
 {
     g_autoptr(Monitor) monitor = g_new0(Monitor, 1);
     monitor->config = config;
-    monitor->servers = g_ptr_array_new_with_free_func((GDestroyNotify)stream_server_free);
+    monitor->servers = g_ptr_array_new_with_free_func((GDestroyNotify)transport_server_free);
     if (config->controls->len || config->monitors->len)
         signal(SIGPIPE, SIG_IGN);
     monitor->qmp = qmp_new(config, monitor->servers, error);
@@ -62,7 +62,7 @@ void monitor_attach(Monitor *monitor, Vm *vm, const HostFacts *(*host)(void))
     hmp_server_attach(monitor->human, vm);
     qmp_attach(monitor->qmp, vm, host);
     for (guint i = 0; i < monitor->servers->len; i++)
-        stream_server_start(g_ptr_array_index(monitor->servers, i));
+        transport_server_start(g_ptr_array_index(monitor->servers, i));
 }
 
 void monitor_free(Monitor *monitor)

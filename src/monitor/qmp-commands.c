@@ -86,20 +86,26 @@ static JsonNode *query_name(const QmpMachine *machine, JsonObject *args, char **
 
 static gint64 timeval_ns(struct timeval time) { return ((gint64)time.tv_sec * 1000000 + time.tv_usec) * 1000; }
 
+static void counter_add(void *opaque, const char *name, uint64_t value)
+{
+    JsonObject *counters = opaque;
+    gint64 before = json_object_has_member(counters, name) ? json_object_get_int_member(counters, name) : 0; /* another vCPU's */
+    json_object_set_int_member(counters, name, before + (gint64)value);
+}
+
 static JsonNode *query_stats(const QmpMachine *machine, JsonObject *args, char **out_text)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    g_autofree char *report = vm_describe_cpu(machine->vm);
-    g_autofree char *valid = g_utf8_make_valid(report, -1);
-    JsonObject *stats = json_object_new();
+    JsonObject *stats = json_object_new(), *counters = json_object_new();
+    vm_counters(machine->vm, counter_add, counters);
     json_object_set_string_member(stats, "mode", vm_mode_name(machine->vm));
     json_object_set_int_member(stats, "wall-ns", (g_get_monotonic_time() - machine->started_us) * 1000);
     json_object_set_int_member(stats, "host-user-ns", timeval_ns(usage.ru_utime));
     json_object_set_int_member(stats, "host-system-ns", timeval_ns(usage.ru_stime));
     json_object_set_int_member(stats, "host-peak-memory-bytes", (gint64)usage.ru_maxrss * 1024);
     qmp_mode_stats(vm_switcher(machine->vm), stats);
-    json_object_set_string_member(stats, "report", valid);
+    json_object_set_object_member(stats, "counters", counters);
     return object_node(stats);
 }
 

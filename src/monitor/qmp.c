@@ -6,18 +6,18 @@
 #include "monitor/qmp-commands.h"
 #include "monitor/qmp-frame.h"
 #include "monitor/qmp-mode.h"
-#include "monitor/stream.h"
+#include "monitor/transport.h"
 
 /* One connection. */
 typedef struct QmpPeer {
-    StreamPeer *stream;
+    TransportPeer *stream;
     QmpFrame frame;
     bool is_ready; /* capabilities were negotiated */
 } QmpPeer;
 
 struct Qmp {
     QmpMachine machine; /* .vm NULL before qmp_attach() */
-    GPtrArray *servers; /* StreamServer; borrowed */
+    GPtrArray *servers; /* TransportServer; borrowed */
 
     GMutex lock; /* taken last; for what follows */
     GQueue events; /* char *: lines that wait for the main thread */
@@ -31,10 +31,10 @@ static char *line_of(JsonObject *object)
     return json_to_string(node, FALSE);
 }
 
-static void peer_send(StreamPeer *stream, const char *line)
+static void peer_send(TransportPeer *stream, const char *line)
 {
     g_autofree char *text = g_strconcat(line, "\r\n", NULL);
-    stream_write(stream, text, strlen(text));
+    transport_write(stream, text, strlen(text));
 }
 
 /* --- answers --- */
@@ -63,7 +63,7 @@ static void answer_value(QmpPeer *peer, JsonNode *value, JsonNode *id)
     answer(peer, object, id);
 }
 
-static void *peer_opened(void *opaque, StreamPeer *stream)
+static void *peer_opened(void *opaque, TransportPeer *stream)
 {
     QmpPeer *peer = g_new0(QmpPeer, 1);
     peer->stream = stream;
@@ -168,11 +168,11 @@ static void peer_object(Qmp *qmp, QmpPeer *peer, const char *text, size_t size)
         answer_error(peer, class, error, id);
 }
 
-static size_t peer_receive(void *opaque, StreamPeer *stream, const uint8_t *bytes, size_t count)
+static size_t peer_receive(void *opaque, TransportPeer *stream, const uint8_t *bytes, size_t count)
 {
-    QmpPeer *peer = stream_data(stream);
+    QmpPeer *peer = transport_data(stream);
     size_t done = 0;
-    while (done < count && !stream_is_full(stream)) {
+    while (done < count && !transport_is_full(stream)) {
         size_t taken, size;
         const char *text;
         QmpFrameKind kind = qmp_frame_take(&peer->frame, bytes + done, count - done, &taken, &text, &size);
@@ -187,7 +187,7 @@ static size_t peer_receive(void *opaque, StreamPeer *stream, const uint8_t *byte
 
 /* --- events --- */
 
-static void event_send(StreamPeer *stream, void *data, void *opaque)
+static void event_send(TransportPeer *stream, void *data, void *opaque)
 {
     const QmpPeer *peer = data;
     if (peer->is_ready)
@@ -203,7 +203,7 @@ static void events_send(Qmp *qmp)
     g_mutex_unlock(&qmp->lock);
     for (char *line; (line = g_queue_pop_head(&events)); g_free(line))
         for (guint i = 0; i < qmp->servers->len; i++)
-            stream_server_each(g_ptr_array_index(qmp->servers, i), event_send, line);
+            transport_server_each(g_ptr_array_index(qmp->servers, i), event_send, line);
 }
 
 static gboolean events_posted(gpointer data)
@@ -269,9 +269,9 @@ Qmp *qmp_new(const Config *config, GPtrArray *servers, GError **error)
     g_mutex_init(&qmp->lock);
     g_queue_init(&qmp->events);
     qmp->servers = g_ptr_array_new();
-    StreamHandler handler = { .opened = peer_opened, .receive = peer_receive, .closed = peer_closed, .opaque = qmp };
+    TransportHandler handler = { .opened = peer_opened, .receive = peer_receive, .closed = peer_closed, .opaque = qmp };
     for (guint i = 0; i < config->controls->len; i++) {
-        StreamServer *server = stream_server_new("-qmp", g_ptr_array_index(config->controls, i), &handler, error);
+        TransportServer *server = transport_server_new("-qmp", g_ptr_array_index(config->controls, i), &handler, error);
         if (!server)
             return NULL;
         g_ptr_array_add(qmp->servers, server);

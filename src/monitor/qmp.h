@@ -10,7 +10,7 @@
 
 typedef struct Qmp Qmp;
 
-/* qmp_new: opens each of @config->controls and adds it to @servers (StreamServer), whose owner starts them behind qmp_attach() and frees
+/* qmp_new: opens each of @config->controls and adds it to @servers (TransportServer), whose owner starts them behind qmp_attach() and frees
  * them before qmp_free().  NULL with VMM_ERROR_USAGE.  @config outlives it. */
 Qmp *qmp_new(const Config *config, GPtrArray *servers, GError **error);
 void qmp_free(Qmp *qmp);

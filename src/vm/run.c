@@ -382,3 +382,11 @@ void run_free(Run *run)
     g_cond_clear(&run->stopped);
     g_free(run);
 }
+
+void run_counters(Run *run, CpuCounterFunc *row, void *opaque)
+{
+    if (run->cpu->ops->counters)
+        run->cpu->ops->counters(run->cpu, row, opaque);
+}
+
+void run_save(Run *run, X86State *out_state) { run->cpu->ops->save(run->cpu, out_state); }

@@ -66,3 +66,5 @@ typedef struct RunSwitchTimes { /* nanoseconds */
 gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GError **error);
 
 char *run_describe(Run *run); /* registers; the vCPU must be paused, the lock not held */
+void run_save(Run *run, X86State *out_state); /* the same rules */
+void run_counters(Run *run, CpuCounterFunc *row, void *opaque); /* lock held */

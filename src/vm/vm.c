@@ -501,6 +501,28 @@ char *vm_describe_cpu(Vm *vm)
     return text;
 }
 
+void vm_cpu_state(Vm *vm, unsigned index, X86State *out_state)
+{
+    g_mutex_lock(&vm->lock);
+    run_pause(vm->run);
+    g_mutex_unlock(&vm->lock);
+    run_save(vm->run, out_state);
+    g_mutex_lock(&vm->lock);
+    run_resume(vm->run);
+    g_mutex_unlock(&vm->lock);
+}
+
+void vm_counters(Vm *vm, CpuCounterFunc *row, void *opaque)
+{
+    g_mutex_lock(&vm->lock);
+    run_counters(vm->run, row, opaque);
+    g_mutex_unlock(&vm->lock);
+}
+
+Ram *vm_ram(Vm *vm) { return vm->ram; }
+
+const Config *vm_config(const Vm *vm) { return vm->config; }
+
 const char *vm_mode_name(const Vm *vm) { return plan_mode_name(switcher_mode(vm->switcher)); }
 
 Switcher *vm_switcher(Vm *vm) { return vm->switcher; }

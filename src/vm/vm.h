@@ -39,6 +39,11 @@ void vm_reset(Vm *vm);
 void vm_power_button(Vm *vm);
 void vm_nmi(Vm *vm);
 char *vm_describe_cpu(Vm *vm); /* (transfer full) */
+/* vm_cpu_state: of vCPU @index, which stands still for a moment.   vm_counters: the engine's, without a pause. */
+void vm_cpu_state(Vm *vm, unsigned index, X86State *out_state);
+void vm_counters(Vm *vm, CpuCounterFunc *row, void *opaque);
+Ram *vm_ram(Vm *vm);
+const Config *vm_config(const Vm *vm);
 const char *vm_mode_name(const Vm *vm);
 Switcher *vm_switcher(Vm *vm); /* modes, and changing them */
 

@@ -1,4 +1,4 @@
-#include "monitor/stream.h"
+#include "monitor/transport.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +22,8 @@
 #define OUTPUT_LIMIT (8u << 20)        /* above, it is dropped */
 #define FLUSH_MS 1000
 
-struct StreamPeer {
-    StreamServer *server;
+struct TransportPeer {
+    TransportServer *server;
     void *data; /* the handler's */
     int in_fd, out_fd;
     int hold_fd; /* -1, or the other side of a pseudo-terminal, so that it outlives its users */
@@ -33,8 +33,8 @@ struct StreamPeer {
     bool is_dead;
 };
 
-struct StreamServer {
-    StreamHandler handler;
+struct TransportServer {
+    TransportHandler handler;
     const char *option;
     bool is_started, is_waiting;
     int listen_fd;
@@ -43,11 +43,11 @@ struct StreamServer {
     GPtrArray *peers;
 };
 
-static void listen_resume(StreamServer *server);
+static void listen_resume(TransportServer *server);
 
 static void peer_free(gpointer data)
 {
-    StreamPeer *peer = data;
+    TransportPeer *peer = data;
     if (peer->in_watch)
         g_source_remove(peer->in_watch);
     if (peer->out_watch)
@@ -65,9 +65,9 @@ static void peer_free(gpointer data)
 }
 
 /* Frees it when it is of no more use.  Returns: true when it is gone. */
-static bool peer_reap(StreamPeer *peer)
+static bool peer_reap(TransportPeer *peer)
 {
-    StreamServer *server = peer->server;
+    TransportServer *server = peer->server;
     if (!peer->is_dead && !(peer->at_end && !peer->out->len && !peer->in->len))
         return false;
     g_ptr_array_remove(server->peers, peer);
@@ -78,7 +78,7 @@ static bool peer_reap(StreamPeer *peer)
 /* --- output --- */
 
 /* Writes what goes without waiting longer than @wait_ms. */
-static void peer_write(StreamPeer *peer, int wait_ms)
+static void peer_write(TransportPeer *peer, int wait_ms)
 {
     while (peer->out->len && !peer->is_dead) {
         struct pollfd poll_fd = { .fd = peer->out_fd, .events = POLLOUT };
@@ -94,12 +94,12 @@ static void peer_write(StreamPeer *peer, int wait_ms)
     }
 }
 
-static void peer_consume(StreamPeer *peer);
-static void input_watch(StreamPeer *peer);
+static void peer_consume(TransportPeer *peer);
+static void input_watch(TransportPeer *peer);
 
 static gboolean out_ready(gint fd, GIOCondition condition, gpointer data)
 {
-    StreamPeer *peer = data;
+    TransportPeer *peer = data;
     peer_write(peer, 0);
     bool is_done = !peer->out->len || peer->is_dead;
     if (is_done)
@@ -111,13 +111,13 @@ static gboolean out_ready(gint fd, GIOCondition condition, gpointer data)
     return is_done ? G_SOURCE_REMOVE : G_SOURCE_CONTINUE;
 }
 
-static void output_watch(StreamPeer *peer)
+static void output_watch(TransportPeer *peer)
 {
     if (peer->out->len && !peer->out_watch && !peer->is_dead)
         peer->out_watch = g_unix_fd_add(peer->out_fd, G_IO_OUT | G_IO_ERR | G_IO_HUP, out_ready, peer);
 }
 
-void stream_write(StreamPeer *peer, const void *bytes, size_t count)
+void transport_write(TransportPeer *peer, const void *bytes, size_t count)
 {
     if (peer->is_dead)
         return;
@@ -132,14 +132,14 @@ void stream_write(StreamPeer *peer, const void *bytes, size_t count)
     output_watch(peer);
 }
 
-bool stream_is_full(const StreamPeer *peer) { return peer->is_dead || peer->out->len >= OUTPUT_PAUSE; }
+bool transport_is_full(const TransportPeer *peer) { return peer->is_dead || peer->out->len >= OUTPUT_PAUSE; }
 
-void *stream_data(StreamPeer *peer) { return peer->data; }
+void *transport_data(TransportPeer *peer) { return peer->data; }
 
-void stream_server_each(StreamServer *server, void (*func)(StreamPeer *peer, void *data, void *opaque), void *opaque)
+void transport_server_each(TransportServer *server, void (*func)(TransportPeer *peer, void *data, void *opaque), void *opaque)
 {
     for (guint i = 0; i < server->peers->len; i++) {
-        StreamPeer *peer = g_ptr_array_index(server->peers, i);
+        TransportPeer *peer = g_ptr_array_index(server->peers, i);
         func(peer, peer->data, opaque);
     }
 }
@@ -147,10 +147,10 @@ void stream_server_each(StreamServer *server, void (*func)(StreamPeer *peer, voi
 /* --- input --- */
 
 /* Offers what was received. */
-static void peer_consume(StreamPeer *peer)
+static void peer_consume(TransportPeer *peer)
 {
-    const StreamHandler *handler = &peer->server->handler;
-    if (peer->in->len && !stream_is_full(peer)) {
+    const TransportHandler *handler = &peer->server->handler;
+    if (peer->in->len && !transport_is_full(peer)) {
         size_t taken = handler->receive(handler->opaque, peer, peer->in->data, peer->in->len);
         g_byte_array_remove_range(peer->in, 0, (guint)taken);
     }
@@ -158,7 +158,7 @@ static void peer_consume(StreamPeer *peer)
 
 static gboolean in_ready(gint fd, GIOCondition condition, gpointer data)
 {
-    StreamPeer *peer = data;
+    TransportPeer *peer = data;
     guint8 bytes[READ_BYTES];
     ssize_t n = read(fd, bytes, sizeof bytes);
     if (n > 0)
@@ -170,7 +170,7 @@ static gboolean in_ready(gint fd, GIOCondition condition, gpointer data)
     guint watch = peer->in_watch;
     if (!peer->is_dead)
         peer_consume(peer);
-    bool is_paused = stream_is_full(peer) || peer->at_end;
+    bool is_paused = transport_is_full(peer) || peer->at_end;
     if (is_paused || peer->is_dead)
         peer->in_watch = 0;
     if (peer_reap(peer))
@@ -178,15 +178,15 @@ static gboolean in_ready(gint fd, GIOCondition condition, gpointer data)
     return watch && !is_paused && !peer->is_dead ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
 }
 
-static void input_watch(StreamPeer *peer)
+static void input_watch(TransportPeer *peer)
 {
     if (peer->server->is_started && !peer->in_watch && !peer->at_end && !peer->is_dead && peer->out->len < OUTPUT_PAUSE)
         peer->in_watch = g_unix_fd_add(peer->in_fd, G_IO_IN | G_IO_HUP | G_IO_ERR, in_ready, peer);
 }
 
-static void peer_add(StreamServer *server, int in_fd, int out_fd, int hold_fd)
+static void peer_add(TransportServer *server, int in_fd, int out_fd, int hold_fd)
 {
-    StreamPeer *peer = g_new0(StreamPeer, 1);
+    TransportPeer *peer = g_new0(TransportPeer, 1);
     peer->server = server;
     peer->in_fd = in_fd;
     peer->out_fd = out_fd;
@@ -203,29 +203,29 @@ static void peer_add(StreamServer *server, int in_fd, int out_fd, int hold_fd)
 
 static gboolean peer_accept(gint fd, GIOCondition condition, gpointer data)
 {
-    StreamServer *server = data;
+    TransportServer *server = data;
     int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (peer >= 0)
         peer_add(server, peer, peer, -1);
-    if (server->peers->len < STREAM_MAX_PEERS && (peer >= 0 || errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+    if (server->peers->len < TRANSPORT_MAX_PEERS && (peer >= 0 || errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
         return G_SOURCE_CONTINUE;
     server->listen_watch = 0; /* until one of them leaves */
     return G_SOURCE_REMOVE;
 }
 
-static void listen_resume(StreamServer *server)
+static void listen_resume(TransportServer *server)
 {
     if (server->listen_fd >= 0 && !server->listen_watch)
         server->listen_watch = g_unix_fd_add(server->listen_fd, G_IO_IN, peer_accept, server);
 }
 
-static gboolean open_failed(const StreamServer *server, const char *what, GError **error)
+static gboolean open_failed(const TransportServer *server, const char *what, GError **error)
 {
     g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "%s: %s: %s", server->option, what, g_strerror(errno));
     return FALSE;
 }
 
-static gboolean socket_open(StreamServer *server, const CharConfig *config, int fd, const struct sockaddr *address, socklen_t size,
+static gboolean socket_open(TransportServer *server, const CharConfig *config, int fd, const struct sockaddr *address, socklen_t size,
                             const char *what, GError **error)
 {
     int one = 1;
@@ -252,7 +252,7 @@ static gboolean socket_open(StreamServer *server, const CharConfig *config, int 
     return TRUE;
 }
 
-static gboolean unix_open(StreamServer *server, const CharConfig *config, GError **error)
+static gboolean unix_open(TransportServer *server, const CharConfig *config, GError **error)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     if (strlen(config->path) >= sizeof address.sun_path) {
@@ -272,7 +272,7 @@ static gboolean unix_open(StreamServer *server, const CharConfig *config, GError
     return TRUE;
 }
 
-static gboolean tcp_open(StreamServer *server, const CharConfig *config, GError **error)
+static gboolean tcp_open(TransportServer *server, const CharConfig *config, GError **error)
 {
     g_autofree char *what = g_strdup_printf("tcp %s:%s", config->host ? config->host : "", config->port);
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = config->server ? AI_PASSIVE : 0 }, *list = NULL;
@@ -291,7 +291,7 @@ static gboolean tcp_open(StreamServer *server, const CharConfig *config, GError 
 }
 
 /* PATH.in and PATH.out, or PATH for both directions. */
-static gboolean pipe_open(StreamServer *server, const CharConfig *config, GError **error)
+static gboolean pipe_open(TransportServer *server, const CharConfig *config, GError **error)
 {
     g_autofree char *in_path = g_strconcat(config->path, ".in", NULL), *out_path = g_strconcat(config->path, ".out", NULL);
     int in = open(in_path, O_RDWR | O_CLOEXEC | O_NONBLOCK), out = in < 0 ? -1 : open(out_path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -306,7 +306,7 @@ static gboolean pipe_open(StreamServer *server, const CharConfig *config, GError
 }
 
 /* The name goes to stdout, in QEMU's words, because scripts look for them. */
-static gboolean pty_open(StreamServer *server, GError **error)
+static gboolean pty_open(TransportServer *server, GError **error)
 {
     int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
     char name[128];
@@ -333,7 +333,7 @@ static gboolean pty_open(StreamServer *server, GError **error)
     return TRUE;
 }
 
-static gboolean server_open(StreamServer *server, const CharConfig *config, GError **error)
+static gboolean server_open(TransportServer *server, const CharConfig *config, GError **error)
 {
     switch (config->kind) {
     case CHAR_NONE:
@@ -357,29 +357,29 @@ static gboolean server_open(StreamServer *server, const CharConfig *config, GErr
     return FALSE;
 }
 
-StreamServer *stream_server_new(const char *option, const CharConfig *config, const StreamHandler *handler, GError **error)
+TransportServer *transport_server_new(const char *option, const CharConfig *config, const TransportHandler *handler, GError **error)
 {
-    StreamServer *server = g_new0(StreamServer, 1);
+    TransportServer *server = g_new0(TransportServer, 1);
     server->handler = *handler;
     server->option = option;
     server->listen_fd = -1;
     server->peers = g_ptr_array_new_with_free_func(peer_free);
     if (server_open(server, config, error))
         return server;
-    stream_server_free(server);
+    transport_server_free(server);
     return NULL;
 }
 
-void stream_server_start(StreamServer *server)
+void transport_server_start(TransportServer *server)
 {
     server->is_started = true;
     for (guint i = 0; i < server->peers->len; i++)
         input_watch(g_ptr_array_index(server->peers, i));
 }
 
-bool stream_server_waits(const StreamServer *server) { return server->is_waiting; }
+bool transport_server_waits(const TransportServer *server) { return server->is_waiting; }
 
-void stream_server_free(StreamServer *server)
+void transport_server_free(TransportServer *server)
 {
     if (!server)
         return;
