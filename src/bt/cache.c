@@ -96,7 +96,7 @@ void cache_free(Bt *bt)
 bool cache_has_room(const Bt *bt)
 {
     return bt->code_p + CACHE_BLOCK_MAX <= bt->rw + CACHE_CODE_SIZE && bt->nblocks + 1 < CACHE_BLOCKS &&
-           bt->nexits + 8 < CACHE_EXITS && bt->nmap + 8 * BLOCK_INSNS_MAX < CACHE_MAP &&
+           bt->nexits + 24 < CACHE_EXITS && bt->nmap + 8 * BLOCK_INSNS_MAX < CACHE_MAP &&
            bt->nexecs + BLOCK_INSNS_MAX + 2 < CACHE_EXECS && bt->ncells + 8 < CACHE_CELLS;
 }
 
@@ -196,8 +196,8 @@ void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
     exit->to = block;
     exit->next_in = block->in;
     block->in = exit;
-    exit_point_at(bt, exit,
-                  !exit->flags_in_host ? block->slot_at : exit->is_backward ? block->host_poll_at : block->main_at);
+    bool needs_slot = !exit->flags_in_host && block->flags_live_in;
+    exit_point_at(bt, exit, needs_slot ? block->slot_at : exit->is_backward ? block->host_poll_at : block->main_at);
     bt->stat_links++;
 }
 

@@ -102,7 +102,7 @@ typedef struct Bt {
 
     /* Stubs, executable addresses unless _rw. */
     void (*enter)(BtCpu *cpu);
-    uint8_t *stub_dispatch_rw, *stub_save_dispatch_rw, *stub_mem_slow_rw, *stub_commit_rw, *stub_exec_rw, *stub_exec_end_rw;
+    uint8_t *stub_dispatch_rw, *stub_save_dispatch_rw, *stub_mem_slow_rw, *stub_group_slow_rw, *stub_commit_rw, *stub_exec_rw, *stub_exec_end_rw;
     uint8_t *stub_link_host_rw, *stub_link_slot_rw, *stub_indirect_rw, *stub_seg_slow_rw;
 
     bool has_bmi2;
@@ -112,7 +112,7 @@ typedef struct Bt {
     bool wants_translation;
     uint8_t code_pages[4096]; /* by hash of the linear page: nonzero where blocks may have been translated */
 
-    uint64_t stat_blocks, stat_insns, stat_flushes, stat_invalidated, stat_dispatch, stat_mem_slow, stat_exec, stat_links,
+    uint64_t stat_blocks, stat_insns, stat_flushes, stat_invalidated, stat_dispatch, stat_mem_slow, stat_group_slow, stat_exec, stat_links,
         stat_undefined, stat_code_writes, stat_cell_resets, stat_jump_misses, stat_leaves;
 } Bt;
 

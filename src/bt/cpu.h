@@ -132,6 +132,7 @@ struct BtCpu {
 
     uint64_t host_rsp;      /* of the frame that entered translated code */
     uint64_t scratch[4];    /* translated code's own */
+    uint64_t t1, t2;        /* host T1 and T2 after calls of slow paths */
     uint8_t bounce[192] __attribute__((aligned(64))); /* operand of an access that crosses a page or reaches a device */
 
     JumpCacheEntry jump_cache[2][JUMP_CACHE_SIZE]; /* by CPL < 3 / CPL 3 */

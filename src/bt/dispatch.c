@@ -92,7 +92,7 @@ static BtBlock *find_block(BtCpu *cpu, uint32_t mode, bool *out_missing)
 static void use_jump_cache_mode(BtCpu *cpu, uint32_t mode)
 {
     unsigned class = mode & MODE_USER ? 1 : 0;
-    if (mode & (MODE_AC | MODE_ONE | MODE_TF | MODE_DEBUG) || cpu->jump_cache_mode[class] == mode)
+    if (mode & (MODE_AC | MODE_ONE | MODE_PLAIN | MODE_TF | MODE_DEBUG) || cpu->jump_cache_mode[class] == mode)
         return;
     for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
         cpu->jump_cache[class][i].rip = jump_cache_empty(i);
@@ -173,6 +173,8 @@ void *bt_dispatch(BtCpu *cpu)
         if (cpu->mode & MODE_DEBUG)
             bt_debug_fetch(cpu);
         uint32_t mode = cpu->mode | (cpu->interrupt_shadow || cpu->one_insn ? MODE_ONE : 0);
+        if (bt->link_from)
+            mode |= bt->link_from->mode & MODE_PLAIN;
         JumpCacheEntry *cached = jump_cache_entry(cpu, mode);
         if (cached && cached->rip == cpu->rip && !bt->link_from && !cpu->debug_shadow && !log_on(LOG_EXEC | LOG_CPU))
             return cached->host;
@@ -345,11 +347,15 @@ static void piece_write(BtCpu *cpu, const Piece *p, const uint8_t *from)
     }
 }
 
+/* What T1 is after a check of @gva. */
+static uint64_t tlb_offset(Gva gva) { return (gva >> PAGE_SHIFT) % TLB_SIZE * sizeof(TlbEntry); }
+
 uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
 {
     unsigned size = ACCESS_SIZE(desc);
     MmuAccess access = desc & ACCESS_WRITE ? MMU_WRITE : MMU_READ;
     cpu->bt->stat_mem_slow++;
+    cpu->t1 = tlb_offset(gva);
     cpu->commit_kind = COMMIT_NONE;
     if (cpu->mode & MODE_CODE64) {
         if (!gva_is_canonical(gva) || !gva_is_canonical(gva + size - 1)) {
@@ -392,6 +398,21 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
         cpu->commit_bounce_at = (uint8_t)(gva & 63);
     }
     return bounce;
+}
+
+uint8_t *bt_group_slow(BtCpu *cpu, Gva gva, uint32_t desc)
+{
+    MmuIndex index = bt_mmu_index(cpu);
+    MmuFill fill;
+    cpu->bt->stat_group_slow++;
+    cpu->t1 = tlb_offset(gva);
+    if (cpu->mode & MODE_CODE64 && !gva_is_canonical(gva))
+        return NULL;
+    if (mmu_fill(&cpu->mmu, gva, desc & GROUP_LEADER_WRITES ? MMU_WRITE : MMU_READ, index, &fill) != MMU_RAM)
+        return NULL;
+    const TlbEntry *e = &cpu->mmu.tlb[index][(gva >> PAGE_SHIFT) % TLB_SIZE];
+    uint64_t offset = gva - (desc & GROUP_WRITES ? e->tag_write : e->tag_read);
+    return offset <= PAGE_SIZE - (desc & 0xffff) ? e->host + offset : NULL;
 }
 
 uint32_t bt_commit(BtCpu *cpu, const uint8_t *pc, uint64_t host_flags)

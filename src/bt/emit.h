@@ -15,10 +15,12 @@
 
 enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11, H_R12, H_R13, H_R14, H_R15 };
 
-/* Host registers with a role of their own; the other twelve hold the guest register of the same number. */
-#define H_GUEST_RSP H_R13 /* holds guest RSP */
-#define H_T0        H_R14 /* address; free between instructions */
-#define H_T1        H_R15 /* second scratch */
+/* Host registers with a role of their own; the other eleven hold the guest register of the same number.  The four guest registers
+ * without one are those that compilers use least. */
+#define H_GUEST_RSP H_R8  /* holds guest RSP */
+#define H_T0        H_R9  /* address; free between instructions */
+#define H_T1        H_R10 /* second scratch */
+#define H_T2        H_R11 /* host address shared by several accesses (translate-group.c), or unused */
 
 /* Opcodes by name. */
 enum {
@@ -33,6 +35,7 @@ enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC
 typedef struct Emit {
     uint8_t *p;     /* next byte, in the writable view */
     int64_t to_exec; /* add to a writable address to get the executable one */
+    bool t1_lost;   /* T1 was named since this was cleared */
 } Emit;
 
 #define CPU_OFF(field) ((int32_t)offsetof(BtCpu, field))
@@ -44,6 +47,8 @@ static inline void e64(Emit *e, uint64_t v) { memcpy(e->p, &v, 8); e->p += 8; }
 
 static inline void e_rex(Emit *e, bool w, unsigned reg, unsigned index, unsigned rm, bool force)
 {
+    if (reg == H_T1 || index == H_T1 || rm == H_T1)
+        e->t1_lost = true;
     unsigned rex = 0x40u | (w ? 8u : 0) | (reg >> 3 & 1) << 2 | (index >> 3 & 1) << 1 | (rm >> 3 & 1);
     if (rex != 0x40 || force)
         e8(e, rex);
@@ -205,6 +210,8 @@ static inline void e_shift(Emit *e, bool w, unsigned digit, unsigned rm, unsigne
 /* rorx dst, src, count (BMI2): changes no flag */
 static inline void e_rorx(Emit *e, bool w, unsigned dst, unsigned src, unsigned count)
 {
+    if (dst == H_T1)
+        e->t1_lost = true;
     e8(e, 0xc4);
     e8(e, (~(dst >> 3) & 1) << 7 | 0x40u | (~(src >> 3) & 1) << 5 | 3);
     e8(e, (w ? 0x80u : 0) | 0x78 | 3);

@@ -29,7 +29,7 @@ void tr_flags_analyse(Tr *t)
     for (unsigned i = t->ninsns; i-- > 0;) {
         const InsnRow *row = t->insns[i].row;
         t->live_out[i] = live;
-        if (!row || row->how == HOW_CALL)
+        if (!row || row->how == HOW_CALL || insn_is_jcc(&t->insns[i])) /* a branch: the other side may read all of them */
             live = X86_FLAGS_STATUS;
         else
             live = (uint16_t)((live & ~row->flags_written) | flags_read(&t->insns[i]));

@@ -30,7 +30,7 @@ void tr_edges_finish(Tr *t)
     for (unsigned i = 0; i < t->nedges; i++) {
         uint64_t target = t->edge[i].target;
         BtExit *exit = &bt->exits[bt->nexits];
-        *exit = (BtExit){.target_rip = target, .from = t->block, .flags_in_host = t->edge[i].flags_in_host, .mode = t->mode & ~MODE_ONE};
+        *exit = (BtExit){.target_rip = target, .from = t->block, .flags_in_host = t->edge[i].flags_in_host, .mode = t->mode & ~(MODE_ONE | MODE_PLAIN)};
         exit->is_backward = t->edge[i].is_backward; /* loops need a poll; going forward does not */
         bool same_page = page_of(target + t->block->cs_base) == page_of(t->block->rip + t->block->cs_base);
         if (same_page && !t->block->crosses_page) {
@@ -51,6 +51,16 @@ void tr_edges_finish(Tr *t)
         e_mov_imm(e, H_T0, bt->nexits);
         e_jmp(e, exit->flags_in_host ? bt->stub_link_host_rw : bt->stub_link_slot_rw);
         bt->nexits++;
+    }
+    for (unsigned i = 0; i < t->nleads; i++) {
+        const TrLead *lead = &t->lead[i];
+        BtExit *exit = &bt->exits[bt->nexits];
+        *exit = (BtExit){.target_rip = lead->ip, .from = t->block, .mode = lead->mode | MODE_PLAIN};
+        exit->patch_at = (uint32_t)(lead->jump - bt->rw);
+        exit->stub_at = (uint32_t)(e->p - bt->rw);
+        e_patch32(lead->jump, e->p);
+        e_mov_imm(e, H_T0, bt->nexits++);
+        e_jmp(e, bt->stub_link_slot_rw);
     }
 }
 
@@ -94,6 +104,8 @@ void tr_exec(Tr *t, const Insn *in, void (*fn)(BtCpu *, const Insn *), bool ends
     Emit *e = &t->e;
     Bt *bt = t->bt;
     tr_flags_to_slot(t);
+    t->t2_group = -1;
+    e->t1_lost = true;
     tr_map(t, in, false);
     BtExec *x = &bt->execs[bt->nexecs];
     x->fn = fn;
@@ -125,9 +137,13 @@ static bool stack_is_plain(const Tr *t, const Insn *in)
     return tr_is64(t) ? in->opsize == 8 : (t->mode & MODE_FLAT && t->mode & MODE_STACK32 && t->mode & MODE_CODE32 && in->opsize == 4);
 }
 
-/* T0 = RSP - word; check a store there. */
+/* The check of a store at RSP - word. */
 static void push_begin(Tr *t, const Insn *in)
 {
+    if (tr_group_begin(t, in, TR_MEMBER_STACK)) {
+        tr_access_map(t, in);
+        return;
+    }
     e_mem(&t->e, t->word == 8, XO_LEA, H_T0, H_GUEST_RSP, -1, 1, -(int32_t)t->word);
     tr_access_begin(t, X86_SS, t->word, ACCESS_WRITE, true);
     tr_access_map(t, in);
@@ -139,15 +155,20 @@ static void push_end(Tr *t)
     tr_access_end(t);
 }
 
-static void pop_begin(Tr *t, const Insn *in)
+static void pop_begin(Tr *t, const Insn *in, unsigned from)
 {
-    e_mov_rr(&t->e, t->word == 8, H_T0, H_GUEST_RSP);
+    if (tr_group_begin(t, in, TR_MEMBER_STACK)) {
+        tr_access_map(t, in);
+        return;
+    }
+    e_mov_rr(&t->e, t->word == 8, H_T0, from);
     tr_access_begin(t, X86_SS, t->word, ACCESS_READ, true);
     tr_access_map(t, in);
 }
 
-static void e_store_t0(Tr *t, unsigned reg) { e_mem(&t->e, t->word == 8, XO_MOV_MR, reg, H_T0, -1, 1, 0); }
-static void e_load_t0(Tr *t, unsigned reg) { e_mem(&t->e, t->word == 8, XO_MOV_RM, reg, H_T0, -1, 1, 0); }
+/* The operand of the access that has begun. */
+static void e_store_operand(Tr *t, unsigned reg) { e_mem(&t->e, t->word == 8, XO_MOV_MR, reg, t->mem_base, -1, 1, t->mem_disp); }
+static void e_load_operand(Tr *t, unsigned reg) { e_mem(&t->e, t->word == 8, XO_MOV_RM, reg, t->mem_base, -1, 1, t->mem_disp); }
 
 static void tr_push(Tr *t, const Insn *in)
 {
@@ -157,37 +178,37 @@ static void tr_push(Tr *t, const Insn *in)
         e_load_gs(&t->e, H_T1, GPR_OFF(in->rm));
         reg = H_T1;
     }
-    e_store_t0(t, reg);
+    e_store_operand(t, reg);
     push_end(t);
 }
 
 static void tr_pop(Tr *t, const Insn *in)
 {
-    pop_begin(t, in);
+    pop_begin(t, in, H_GUEST_RSP);
     if (reg_is_spilled(in->rm)) {
-        e_load_t0(t, H_T1);
+        e_load_operand(t, H_T1);
         e_store_gs(&t->e, H_T1, GPR_OFF(in->rm));
     } else {
-        e_load_t0(t, reg_host(in->rm));
+        e_load_operand(t, reg_host(in->rm));
     }
     if (in->rm != X86_RSP)
         add_rsp(t, (int32_t)t->word);
     tr_access_end(t);
 }
 
-/* mov qword [T0], imm32 (sign-extended), or through T1 */
+/* mov qword [operand], imm32 (sign-extended), or through T1 */
 static void store_imm(Tr *t, uint64_t value)
 {
     if (t->word == 4)
         value = (uint64_t)(int64_t)(int32_t)value;
     if ((int64_t)value == (int32_t)value) {
-        e_rex(&t->e, t->word == 8, 0, 0, H_T0, false);
+        e_rex(&t->e, t->word == 8, 0, 0, t->mem_base, false);
         e8(&t->e, 0xc7);
-        e_modrm_mem(&t->e, 0, H_T0, -1, 1, 0);
+        e_modrm_mem(&t->e, 0, t->mem_base, -1, 1, t->mem_disp);
         e32(&t->e, (uint32_t)value);
     } else {
         e_mov_imm(&t->e, H_T1, value);
-        e_store_t0(t, H_T1);
+        e_store_operand(t, H_T1);
     }
 }
 
@@ -207,10 +228,9 @@ static void rm_to_scratch(Tr *t, const Insn *in)
         e_store_gs(e, H_T1, CPU_OFF(scratch[0]));
         return;
     }
-    tr_address(t, in);
-    tr_access_begin(t, in->segment, t->word, ACCESS_READ, in->segment == X86_SS);
+    tr_mem_begin(t, in, t->word, ACCESS_READ);
     tr_access_map(t, in);
-    e_load_t0(t, H_T1);
+    e_load_operand(t, H_T1);
     e_store_gs(e, H_T1, CPU_OFF(scratch[0]));
     tr_access_end(t);
 }
@@ -220,7 +240,7 @@ static void tr_push_rm(Tr *t, const Insn *in)
     rm_to_scratch(t, in);
     push_begin(t, in);
     e_load_gs(&t->e, H_T1, CPU_OFF(scratch[0]));
-    e_store_t0(t, H_T1);
+    e_store_operand(t, H_T1);
     push_end(t);
 }
 
@@ -231,18 +251,20 @@ static void tr_pop_rm(Tr *t, const Insn *in)
         tr_pop(t, in);
         return;
     }
-    pop_begin(t, in);
-    e_load_t0(t, H_T1);
+    pop_begin(t, in, H_GUEST_RSP);
+    e_load_operand(t, H_T1);
     e_store_gs(e, H_T1, CPU_OFF(scratch[0]));
     tr_access_end(t);
     Insn after = *in; /* an RSP base is used after the pop */
     if (after.base == X86_RSP)
         after.disp += (int32_t)t->word;
+    t->mem_base = H_T0;
+    t->mem_disp = 0;
     tr_address(t, &after);
     tr_access_begin(t, in->segment, t->word, ACCESS_WRITE, in->segment == X86_SS);
     tr_access_map(t, in);
     e_load_gs(e, H_T1, CPU_OFF(scratch[0]));
-    e_store_t0(t, H_T1);
+    e_store_operand(t, H_T1);
     add_rsp(t, (int32_t)t->word);
     tr_access_end(t);
 }
@@ -251,10 +273,8 @@ static void tr_leave(Tr *t, const Insn *in)
 {
     Emit *e = &t->e;
     bool wide = t->word == 8;
-    e_mov_rr(e, wide, H_T0, H_RBP);
-    tr_access_begin(t, X86_SS, t->word, ACCESS_READ, true);
-    tr_access_map(t, in);
-    e_load_t0(t, H_T1);
+    pop_begin(t, in, H_RBP);
+    e_load_operand(t, H_T1);
     e_mem(e, wide, XO_LEA, H_GUEST_RSP, H_RBP, -1, 1, (int32_t)t->word);
     e_mov_rr(e, wide, H_RBP, H_T1);
     tr_access_end(t);
@@ -304,8 +324,8 @@ static void tr_jmp_rm(Tr *t, const Insn *in)
 
 static void tr_ret(Tr *t, const Insn *in)
 {
-    pop_begin(t, in);
-    e_load_t0(t, H_T0);
+    pop_begin(t, in, H_GUEST_RSP);
+    e_load_operand(t, H_T0);
     unsigned extra = in->opcode == 0xc2 ? (uint16_t)in->imm : 0;
     add_rsp(t, (int32_t)(t->word + extra));
     tr_access_end(t);
@@ -316,7 +336,8 @@ static void tr_jcc(Tr *t, const Insn *in)
 {
     tr_flags_to_host(t);
     tr_edge(t, branch_target(t, in), in->opcode & 15);
-    tr_edge(t, tr_next_rip(t, in), -1);
+    if (t->i + 1 == t->ninsns)
+        tr_edge(t, tr_next_rip(t, in), -1);
 }
 
 /* LOOP and JrCXZ test rCX with the host's own JrCXZ, which reads no flags. */
@@ -412,6 +433,8 @@ static void tr_moffs(Tr *t, const Insn *in)
     Emit *e = &t->e;
     bool is_store = in->opcode >= 0xa2, is_byte = !(in->opcode & 1);
     unsigned size = is_byte ? 1 : in->opsize;
+    t->mem_base = H_T0;
+    t->mem_disp = 0;
     e_mov_imm(e, H_T0, in->imm);
     tr_access_begin(t, in->segment, size, is_store ? ACCESS_WRITE : ACCESS_READ, in->segment == X86_SS);
     tr_access_map(t, in);
@@ -459,7 +482,7 @@ static void tr_pushf(Tr *t, const Insn *in)
     e_store_gs(e, H_T0, CPU_OFF(scratch[0]));
     push_begin(t, in);
     e_load_gs(e, H_T1, CPU_OFF(scratch[0]));
-    e_store_t0(t, H_T1);
+    e_store_operand(t, H_T1);
     push_end(t);
 }
 
@@ -470,6 +493,7 @@ static void tr_set_ac(Tr *t, bool ac)
     e_gs_imm32(&t->e, ac ? XG_OR : XG_AND, CPU_OFF(mode), ac ? MODE_AC : ~MODE_AC);
     t->mode = ac ? t->mode | MODE_AC : t->mode & ~MODE_AC;
     t->index = ac ? MMU_KERNEL_AC : MMU_KERNEL;
+    t->t2_group = -1;
 }
 
 static void tr_swapgs(Tr *t)

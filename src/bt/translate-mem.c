@@ -11,14 +11,14 @@
  *     add  T0, gs:[T1 + host]           host address
  *     …the instruction on [T0]…         "body"
  *
+ * An access with the same base register as an earlier one of the block, which left the entry's offset in T1, takes that entry without
+ * looking for it (*guessed*): of the check, only SUB and ADD then delay the address.  When the guess is wrong, the whole check follows.
+ *
  * The slow path stands after the block: it asks bt_mem_slow() for a host pointer — RAM after a TLB fill, or the bounce buffer for
  * devices, ROM and operands that cross a page — runs a copy of the body on it, and lets bt_commit() finish a store.
  * The body is position-independent by construction.
  */
 #include "bt/translate-priv.h"
-
-#define TLB_OFF(t, field) ((int32_t)(offsetof(BtCpu, mmu) + offsetof(Mmu, tlb) + \
-                                     (t)->index * sizeof(TlbEntry) * TLB_SIZE + offsetof(TlbEntry, field)))
 
 static unsigned operand_register(Tr *t, int guest, unsigned scratch)
 {
@@ -29,34 +29,46 @@ static unsigned operand_register(Tr *t, int guest, unsigned scratch)
     return reg_host((unsigned)guest);
 }
 
-void tr_address(Tr *t, const Insn *in)
+void tr_address_to(Tr *t, const Insn *in, unsigned to)
 {
     Emit *e = &t->e;
     bool wide = in->addrsize == 8;
     if (in->base == INSN_REG_RIP) {
         uint64_t address = in->ip + in->length + (uint64_t)(int64_t)in->disp;
-        e_mov_imm(e, H_T0, wide ? address : (uint32_t)address);
+        e_mov_imm(e, to, wide ? address : (uint32_t)address);
         return;
     }
     if (in->base < 0 && in->index < 0) {
         uint64_t address = (uint64_t)(int64_t)in->disp;
-        e_mov_imm(e, H_T0, wide ? address : in->addrsize == 4 ? (uint32_t)address : (uint16_t)address);
+        e_mov_imm(e, to, wide ? address : in->addrsize == 4 ? (uint32_t)address : (uint16_t)address);
         return;
     }
-    int base = in->base < 0 ? -1 : (int)operand_register(t, in->base, H_T0);
+    int base = in->base < 0 ? -1 : (int)operand_register(t, in->base, to);
     int index = in->index < 0 ? -1 : (int)operand_register(t, in->index, H_T1);
     if (index < 0 && in->disp == 0 && in->addrsize != 2) {
-        if (base != H_T0 || !wide)
-            e_mov_rr(e, wide, H_T0, (unsigned)base);
+        if (base != (int)to || !wide)
+            e_mov_rr(e, wide, to, (unsigned)base);
     } else {
-        e_mem(e, wide, XO_LEA, H_T0, base, index, in->scale, in->disp);
+        e_mem(e, wide, XO_LEA, to, base, index, in->scale, in->disp);
     }
-    if (in->addrsize == 2) { /* movzx T0d, T0w */
-        e_rex(e, false, H_T0, 0, H_T0, false);
+    if (in->addrsize == 2) { /* movzx to, to16 */
+        e_rex(e, false, to, 0, to, false);
         e8(e, 0x0f);
         e8(e, 0xb7);
-        e8(e, 0xc0 | (H_T0 & 7) << 3 | (H_T0 & 7));
+        e8(e, 0xc0 | (to & 7) << 3 | (to & 7));
     }
+}
+
+void tr_tlb_index(Tr *t, unsigned address)
+{
+    Emit *e = &t->e;
+    if (t->bt->has_bmi2) {
+        e_rorx(e, true, H_T1, address, PAGE_SHIFT - 5);
+    } else {
+        e_mov_rr(e, true, H_T1, address);
+        e_shift(e, true, 5, H_T1, PAGE_SHIFT - 5);
+    }
+    e_ri(e, false, XG_AND, H_T1, (int32_t)((TLB_SIZE - 1) << 5));
 }
 
 /* Offset in T0 → linear address in T0.  Flags are free to clobber. */
@@ -78,6 +90,16 @@ static void tr_segment(Tr *t, SlowPath *slow, unsigned segment, unsigned size, u
     e_gs(e, false, XO_ADD_RM, H_T0, (int32_t)(offsetof(BtCpu, seg) + segment * sizeof(X86Segment) + offsetof(X86Segment, base)));
 }
 
+/* With the entry's offset in T1. */
+static void tlb_check(Tr *t, SlowPath *slow, unsigned size)
+{
+    Emit *e = &t->e;
+    e_gs_base(e, true, XO_SUB_RM, H_T0, H_T1, slow->tag_offset);
+    e_ri(e, true, XG_CMP, H_T0, (int32_t)(PAGE_SIZE - size));
+    slow->jump[0] = e_jcc_later(e, CC_A);
+    e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, TLB_OFF(t, host));
+}
+
 void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bool is_stack)
 {
     Emit *e = &t->e;
@@ -91,31 +113,41 @@ void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bo
         slow->jump[0] = e_jmp_later(e);
     } else {
         slow->tag_offset = access & ACCESS_WRITE ? TLB_OFF(t, tag_write) : TLB_OFF(t, tag_read);
-        if (t->bt->has_bmi2) {
-            e_rorx(e, true, H_T1, H_T0, PAGE_SHIFT - 5);
-        } else {
-            e_mov_rr(e, true, H_T1, H_T0);
-            e_shift(e, true, 5, H_T1, PAGE_SHIFT - 5);
-        }
-        e_ri(e, false, XG_AND, H_T1, (int32_t)((TLB_SIZE - 1) << 5));
-        e_gs_base(e, true, XO_SUB_RM, H_T0, H_T1, slow->tag_offset);
-        e_ri(e, true, XG_CMP, H_T0, (int32_t)(PAGE_SIZE - size));
-        slow->jump[0] = e_jcc_later(e, CC_A);
-        e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, TLB_OFF(t, host));
+        const TrMember *m = t->current;
+        slow->guessed = m && m->base != TR_NO_SYMBOL && m->base == t->t1_symbol && !e->t1_lost;
+        if (!slow->guessed)
+            tr_tlb_index(t, H_T0);
+        tlb_check(t, slow, size);
+        if (!slow->guessed)
+            t->t1_symbol = m && !m->is_indexed ? m->base : TR_NO_SYMBOL;
+        e->t1_lost = false;
     }
+    t->current = NULL;
     slow->body = e->p;
     slow->map_template = t->bt->nmap - 1;
     t->open = slow;
 }
 
+void tr_mem_begin(Tr *t, const Insn *in, unsigned size, uint32_t access)
+{
+    if (tr_group_begin(t, in, TR_MEMBER_MEM))
+        return;
+    tr_address(t, in);
+    tr_access_begin(t, in->segment, size, access, in->segment == X86_SS);
+}
+
 void tr_access_map(Tr *t, const Insn *in)
 {
     tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
+    if (!t->open)
+        return;
     t->open->map_template = t->bt->nmap - 1;
 }
 
 void tr_access_end(Tr *t)
 {
+    if (!t->open)
+        return;
     t->open->body_end = t->e.p;
     t->open = NULL;
 }
@@ -141,6 +173,13 @@ void tr_slow_paths(Tr *t)
             e_jmp(e, slow->resume_check);
         }
         e_patch32(slow->jump[0], e->p);
+        if (slow->guessed) { /* the whole check */
+            e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, slow->tag_offset);
+            tr_tlb_index(t, H_T0);
+            tlb_check(t, slow, ACCESS_SIZE(slow->desc));
+            e_jmp(e, slow->body);
+            e_patch32(slow->jump[0], e->p);
+        }
         if (!slow->always)
             e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, slow->tag_offset);
         e_mov_imm(e, H_T1, slow->desc);

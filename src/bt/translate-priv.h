@@ -22,10 +22,42 @@ typedef struct SlowPath {
     uint32_t desc;
     int32_t tag_offset;
     uint32_t map_template; /* index of the BtMap entry to repeat */
+    bool guessed;          /* the check took the entry of an earlier access */
     bool always;           /* no fast path: T0 is already the whole address */
 } SlowPath;
 
-#define EDGES_MAX 3
+/* A set of accesses at constant distances from each other; see translate-group.c. */
+#define TR_GROUPS_MAX 24
+#define TR_LEADS_MAX  12
+#define TR_NO_SEGMENT 0xffu
+enum { TR_MEMBER_MEM, TR_MEMBER_STACK }; /* which access of an instruction */
+typedef struct TrGroup {
+    uint16_t base, index, epoch; /* symbols */
+    uint8_t scale, segment;
+    uint8_t left;     /* members not emitted yet */
+    int64_t low, end; /* bytes touched, relative to the symbols */
+} TrGroup;
+#define TR_NO_SYMBOL 0xffffu
+typedef struct TrMember {
+    int8_t group; /* -1: none */
+    uint16_t base; /* symbol of the base register, TR_NO_SYMBOL: absolute or unknown */
+    bool is_indexed;
+    uint8_t size;
+    bool is_write;
+    int64_t at;
+} TrMember;
+/* The check of a group, and what stands after the block for it. */
+typedef struct TrLead {
+    uint8_t *fail, *resume, *jump; /* jump: rel32 field of the edge */
+    int32_t tag_offset;
+    uint16_t span;
+    bool is_write, needs_write;
+    uint64_t ip;
+    uint32_t mode;
+} TrLead;
+
+#define SIDE_EXITS_MAX 3 /* conditional branches that a block goes on behind */
+#define EDGES_MAX (3 + SIDE_EXITS_MAX)
 typedef struct Tr {
     Emit e;
     Bt *bt;
@@ -45,6 +77,19 @@ typedef struct Tr {
     SlowPath slow[BLOCK_INSNS_MAX * 2 + 4];
     unsigned nslow;
     SlowPath *open; /* access between its check and tr_access_end() */
+    uint8_t mem_base;  /* host register and displacement of the operand of the access that has begun */
+    int32_t mem_disp;
+
+    TrGroup group[TR_GROUPS_MAX];
+    unsigned ngroups;
+    TrMember member[BLOCK_INSNS_MAX][2];
+    const TrMember *current; /* of the access being emitted; NULL: an access that is in no list */
+    TrLead lead[TR_LEADS_MAX];
+    unsigned nleads;
+    int t2_group; /* the group whose address is in T2, -1: none */
+    int64_t t2_low, t2_end; /* what of it was checked */
+    bool t2_writable;
+    uint16_t t1_symbol; /* T1 is the TLB entry of an access with this base, unless e.t1_lost; TR_NO_SYMBOL: of another */
 
     struct {
         uint8_t *jump; /* rel32 to the stub or, same page, what is patched */
@@ -56,8 +101,9 @@ typedef struct Tr {
     bool ended; /* the main line has left the block */
 } Tr;
 
-static inline bool reg_is_spilled(unsigned guest) { return guest >= 13; }
+static inline bool reg_is_spilled(unsigned guest) { return guest >= X86_R8 && guest <= X86_R11; }
 static inline unsigned reg_host(unsigned guest) { return guest == X86_RSP ? H_GUEST_RSP : guest; }
+static inline bool insn_is_jcc(const Insn *in) { return in->row && in->row->how == HOW_EMIT && in->row->tr == TR_JCC; }
 static inline bool tr_is64(const Tr *t) { return t->mode & MODE_CODE64; }
 static inline bool tr_is_flat(const Tr *t) { return t->mode & (MODE_CODE64 | MODE_FLAT); }
 
@@ -70,11 +116,24 @@ void tr_flags_after(Tr *t, const Insn *insn);
 void tr_flags_analyse(Tr *t);
 
 /* memory (translate-mem.c) */
-void tr_address(Tr *t, const Insn *insn); /* T0 = effective address, before segmentation; clobbers T1 */
+void tr_address_to(Tr *t, const Insn *insn, unsigned to); /* @to, T0 or T2 = effective address, before segmentation; clobbers T1 */
+static inline void tr_address(Tr *t, const Insn *insn) { tr_address_to(t, insn, H_T0); }
+void tr_tlb_index(Tr *t, unsigned address); /* T1 = offset of the TLB entry for the register @address; clobbers flags */
+#define TLB_OFF(t, field) ((int32_t)(offsetof(BtCpu, mmu) + offsetof(Mmu, tlb) + \
+                                     (t)->index * sizeof(TlbEntry) * TLB_SIZE + offsetof(TlbEntry, field)))
+/* tr_mem_begin: the check of @insn's ModRM operand, alone or by its group; mem_base and mem_disp say where it then is. */
+void tr_mem_begin(Tr *t, const Insn *insn, unsigned size, uint32_t access);
 void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bool is_stack);
 void tr_access_map(Tr *t, const Insn *insn); /* the body begins: a fault in it, here or on the slow path, is @insn's */
 void tr_access_end(Tr *t);
 void tr_slow_paths(Tr *t);
+
+/* groups of accesses (translate-group.c) */
+void tr_groups_find(Tr *t);
+/* tr_group_begin: true when the access is a group's: mem_base and mem_disp are set, and neither check nor address is needed.
+ * Called once for each access that tr_groups_find() counted, in order. */
+bool tr_group_begin(Tr *t, const Insn *insn, unsigned which);
+void tr_leads_finish(Tr *t);
 
 /* map */
 void tr_map(Tr *t, const Insn *insn, bool flags_in_host);

@@ -17,6 +17,8 @@ typedef struct Same {
     Gpr reg, rm, vvvv;
     uint8_t opcode, mod, reg_field, rm_field;
     bool has_modrm, uses_v, op66, w;
+    uint8_t mem_base; /* host registers of the memory operand */
+    int32_t mem_disp;
 } Same;
 
 static bool row_is_vector(const InsnRow *row) { return row->attr & (A_SSE | A_AVX | A_MMX | A_X87); }
@@ -96,7 +98,7 @@ static void same_allocate(Same *s)
     unsigned next = 0;
     /* An r/m register that only memory-form semantics would not change can stay in its slot. */
     Gpr *rm = &s->rm;
-    bool rm_fits_memory = rm->guest >= 13 && s->has_modrm && !(in->row->attr & (A_BITS | A_W2)) &&
+    bool rm_fits_memory = rm->guest >= 0 && reg_is_spilled((unsigned)rm->guest) && s->has_modrm && !(in->row->attr & (A_BITS | A_W2)) &&
                           in->encoding == ENC_LEGACY && !row_is_vector(in->row) && (rm->size != 4 || !rm->is_written) &&
                           in->row->how == HOW_SAME && (in->row->operand[0] >> 8) != M_R;
     if (rm_fits_memory)
@@ -140,7 +142,7 @@ static void same_encode(Emit *e, const Same *s)
     unsigned rm = s->rm_field, base = 0;
     bool rm_in_memory = false;
     if (in->has_mem)
-        base = H_T0;
+        base = s->mem_base;
     else if (s->rm.guest >= 0 && s->rm.in_memory)
         rm_in_memory = true;
     else if (s->rm.guest >= 0)
@@ -179,7 +181,7 @@ static void same_encode(Emit *e, const Same *s)
     if (s->has_modrm) {
         unsigned r = ((s->reg.guest >= 0 && s->reg.is_high ? reg + 4 : reg) & 7) << 3;
         if (in->has_mem) {
-            e8(e, r | (base & 7)); /* [T0]: R14 needs neither SIB nor displacement */
+            e_modrm_mem(e, r >> 3, (int)base, -1, 1, s->mem_disp);
         } else if (rm_in_memory) {
             e8(e, r | 4);
             e8(e, 0x25);
@@ -247,19 +249,22 @@ void tr_same(Tr *t, const Insn *in)
         s.reg.is_high = false;
     }
     if (in->has_mem) {
-        tr_address(t, in);
-        if (is_bit_string)
-            same_bit_address(t, in);
         uint32_t access = (in->row->access & ACC_R ? ACCESS_READ : 0) | (in->row->access & ACC_W ? ACCESS_WRITE : 0);
         if ((in->row->attr & A_NOW) || !access)
             access = in->row->access & ACC_W ? access : ACCESS_READ;
-        tr_access_begin(t, in->segment, in->mem_size, access, in->segment == X86_SS);
+        if (is_bit_string) {
+            tr_group_begin(t, in, TR_MEMBER_MEM); /* never in one */
+            tr_address(t, in);
+            same_bit_address(t, in);
+            tr_access_begin(t, in->segment, in->mem_size, access, in->segment == X86_SS);
+        } else {
+            tr_mem_begin(t, in, in->mem_size, access);
+        }
+        s.mem_base = t->mem_base;
+        s.mem_disp = t->mem_disp;
     }
     tr_flags_before(t, in);
-    if (t->open)
-        tr_access_map(t, in);
-    else
-        tr_map(t, in, t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH);
+    tr_access_map(t, in);
 
     Gpr *list[3] = {&s.rm, &s.reg, &s.vvvv};
     for (unsigned i = 0; i < 3; i++) {

@@ -1,8 +1,8 @@
 /*
  * The translator: decode a block, find out where flags are needed, emit.
  *
- * Registers.  Guest RAX RCX RDX RBX RBP RSI RDI R8–R12 are in the host registers of the same number, guest RSP in host R13.
- * Guest R13–R15 live in the vCPU block.  Host R14 and R15 are T0 and T1, free between instructions.  Host RSP is ours; GS
+ * Registers.  Guest RAX RCX RDX RBX RBP RSI RDI R12–R15 are in the host registers of the same number, guest RSP in host R8.
+ * Guest R8–R11 live in the vCPU block.  Host R9 and R10 are T0 and T1, free between instructions; R11 is T2.  Host RSP is ours; GS
  * points to the vCPU block (BtCpu).  In 32-bit guests every register is kept zero-extended.
  *
  * Block layout:
@@ -57,6 +57,15 @@ static bool fetch_page(BtCpu *cpu, Gva gva, const uint8_t **out_host, Gpa *out_g
     return false;
 }
 
+/* Whether the block shall go on behind the conditional branch @in, at @ip: forward, in flat code, and nothing has been translated there. */
+static bool goes_on_behind(const BtCpu *cpu, const BtBlock *block, uint32_t mode, const Insn *in, uint64_t ip, unsigned at,
+                           unsigned room, unsigned n)
+{
+    bool flat = mode & MODE_CODE64 ? in->opsize == 8 : mode & MODE_CODE32 && mode & MODE_FLAT && in->opsize == 4;
+    return flat && at < room && n < BLOCK_INSNS_MAX / 2 && (int64_t)in->imm > 0 &&
+           !cache_find(cpu->bt, block->gpa + at, ip, block->cs_base, mode);
+}
+
 /* Decodes the instructions of a block into insns[].  0: nothing could be fetched, exception set. */
 static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *insns, unsigned max, bool *out_undefined)
 {
@@ -69,7 +78,7 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
     if (!fetch_page(cpu, gva, &host, &block->gpa))
         return 0;
     block->page[0] = page_of(block->gpa);
-    unsigned room = (unsigned)(PAGE_SIZE - page_offset(gva)), n = 0, at = 0;
+    unsigned room = (unsigned)(PAGE_SIZE - page_offset(gva)), n = 0, at = 0, nsides = 0;
     *out_undefined = false;
     while (n < max) {
         Insn *in = &insns[n];
@@ -107,8 +116,11 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
             break;
         }
         ip = mode_ip(mode, ip + in->length);
-        if (in->row->attr & A_ENDS)
-            break;
+        if (in->row->attr & A_ENDS) {
+            if (!insn_is_jcc(in) || nsides == SIDE_EXITS_MAX || !goes_on_behind(cpu, block, mode, in, ip, at, room, n))
+                break;
+            nsides++;
+        }
         if (in->row->how == HOW_EMIT && in->row->tr == TR_STI && max > n + 1)
             max = n + 1; /* one more: the interrupt shadow */
         if (at >= room)
@@ -255,6 +267,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     t->insns = insns;
     t->ninsns = n;
     tr_flags_analyse(t);
+    tr_groups_find(t);
     block->code_at = (uint32_t)(bt->code_p - bt->rw);
     block->map_first = bt->nmap;
     block->exit_first = bt->nexits;
@@ -273,6 +286,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
         tr_edge(t, next, -1);
     }
     tr_slow_paths(t);
+    tr_leads_finish(t);
     if (t->poll_jump) {
         e_patch32(t->poll_jump, t->e.p);
         if (t->host_poll_jump)

@@ -9,6 +9,7 @@
 #include "bt/emit.h"
 
 #define MODE_ONE 0x80000000u /* key bit: a block of exactly one instruction that ends in the dispatcher, without a poll */
+#define MODE_PLAIN 0x40000000u /* key bit: every access has a check of its own; see translate-group.c */
 
 /**
  * bt_translate: translates the block at @rip for the vCPU's current mode and inserts it.
@@ -43,6 +44,12 @@ void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc);
 #define ACCESS_STACK    0x400u /* #SS rather than #GP */
 #define ACCESS_SEG_SHIFT 12
 #define ACCESS_SEG(d)   ((d) >> ACCESS_SEG_SHIFT & 7)
+
+/* What bt_group_slow() gets: the span in bytes and these. */
+#define GROUP_LEADER_WRITES 0x10000u
+#define GROUP_WRITES        0x20000u
+/* bt_group_slow: the host address of @gva when the span from there is now in the TLB with all rights, else NULL.  Raises nothing. */
+uint8_t *bt_group_slow(BtCpu *cpu, Gva gva, uint32_t desc);
 
 /* What bt_commit() has to do after a store whose operand was not plain RAM. */
 enum { COMMIT_NONE, COMMIT_CODE, COMMIT_BOUNCE };

@@ -56,9 +56,9 @@ static void on_fault(int signo, siginfo_t *info, void *context)
     static const struct {
         uint8_t guest;
         int host;
-    } regs[] = {{X86_RAX, REG_RAX}, {X86_RCX, REG_RCX}, {X86_RDX, REG_RDX}, {X86_RBX, REG_RBX}, {X86_RSP, REG_R13},
-                {X86_RBP, REG_RBP}, {X86_RSI, REG_RSI}, {X86_RDI, REG_RDI}, {X86_R8, REG_R8}, {X86_R9, REG_R9},
-                {X86_R10, REG_R10}, {X86_R11, REG_R11}, {X86_R12, REG_R12}};
+    } regs[] = {{X86_RAX, REG_RAX}, {X86_RCX, REG_RCX}, {X86_RDX, REG_RDX}, {X86_RBX, REG_RBX}, {X86_RSP, REG_R8},
+                {X86_RBP, REG_RBP}, {X86_RSI, REG_RSI}, {X86_RDI, REG_RDI}, {X86_R12, REG_R12}, {X86_R13, REG_R13},
+                {X86_R14, REG_R14}, {X86_R15, REG_R15}};
     for (unsigned i = 0; i < sizeof regs / sizeof regs[0]; i++)
         cpu->gpr[regs[i].guest] = (uint64_t)g[regs[i].host];
     if (m->flags_in_host) {

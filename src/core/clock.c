@@ -234,6 +234,12 @@ void clock_start(Clock *clock)
     fd_update(clock);
 }
 
+void clock_set(Clock *clock, int64_t now_ns)
+{
+    g_assert(!clock->running);
+    __atomic_store_n(&clock->stopped_ns, now_ns, __ATOMIC_RELAXED);
+}
+
 /* --- timers --- */
 
 Timer *timer_new(Clock *clock, TimerFunc func, void *opaque)

@@ -31,6 +31,9 @@ int64_t clock_now_ns(const Clock *clock);
 void clock_stop(Clock *clock);
 void clock_start(Clock *clock);
 
+/* clock_set: the time of a stopped or fake clock becomes @now_ns, forwards or back.  Timers keep their deadlines: whoever has some arms them anew. */
+void clock_set(Clock *clock, int64_t now_ns);
+
 Timer *timer_new(Clock *clock, TimerFunc func, void *opaque);
 void timer_free(Timer *timer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Timer, timer_free)

@@ -242,3 +242,24 @@ void acpi_pm_free(AcpiPm *pm)
     timer_free(pm->overflow);
     g_free(pm);
 }
+
+/* --- saved state --- */
+
+static void state_visit(void *device, Stream *stream)
+{
+    AcpiPm *pm = device;
+    stream_u16(stream, &pm->s.status);
+    stream_u16(stream, &pm->s.enable);
+    stream_u16(stream, &pm->s.control);
+    stream_u64(stream, &pm->s.halves_seen);
+    stream_u16(stream, &pm->s.gpe_status);
+    stream_u16(stream, &pm->s.gpe_enable);
+    stream_u8(stream, &pm->s.smi_command);
+    stream_u8(stream, &pm->s.smi_status);
+    stream_bool(stream, &pm->line);
+    stream_check(stream, pm->s.halves_seen <= timer_ticks(pm) / TIMER_HALF, "PM timer");
+    if (stream_is_loading(stream) && stream_is_ok(stream))
+        schedule(pm);
+}
+
+const StateOps acpi_pm_state = {.name = "acpi-pm", .version = 1, .visit = state_visit};

@@ -11,6 +11,7 @@
 #include "core/bus.h"
 #include "core/clock.h"
 #include "core/irq.h"
+#include "core/stream.h"
 
 /* What the FADT must say. */
 #define ACPI_PM_BASE       0x600u /* PM1a_EVT_BLK +0 (4), PM1a_CNT_BLK +4 (2), PM_TMR_BLK +8 (4) */
@@ -45,3 +46,4 @@ void acpi_pm_reset(AcpiPm *pm);
 void acpi_pm_power_button(AcpiPm *pm);        /* PWRBTN_STS, SCI if enabled */
 void acpi_pm_gpe(AcpiPm *pm, unsigned event); /* 0–15: sets the status bit */
 bool acpi_pm_sci_enabled(const AcpiPm *pm);   /* whether an OS has taken over; the power button means something then */
+extern const StateOps acpi_pm_state; /* device is the AcpiPm */

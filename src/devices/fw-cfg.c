@@ -240,3 +240,15 @@ void fw_cfg_free(FwCfg *fw)
         g_free(fw->arch_items[i].data);
     g_free(fw);
 }
+
+/* --- saved state: what the items say follows from the configuration --- */
+
+static void state_visit(void *device, Stream *stream)
+{
+    FwCfg *fw = device;
+    stream_u16(stream, &fw->s.key);
+    stream_u32(stream, &fw->s.offset);
+    stream_u32(stream, &fw->s.dma_high);
+}
+
+const StateOps fw_cfg_state = {.name = "fw-cfg", .version = 1, .visit = state_visit};

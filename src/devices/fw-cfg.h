@@ -11,6 +11,7 @@
 
 #include "core/bus.h"
 #include "core/ram.h"
+#include "core/stream.h"
 
 /* Well-known keys. */
 enum {
@@ -69,3 +70,4 @@ void fw_cfg_add_u64(FwCfg *fw, uint16_t key, uint64_t value);
 /* fw_cfg_add_file: file @name (at most 55 characters) is a copy of @data; replaces an earlier one of that name.  FALSE
  * when the table is full or the name is too long (VMM_ERROR_USAGE). */
 gboolean fw_cfg_add_file(FwCfg *fw, const char *name, const void *data, size_t size, GError **error);
+extern const StateOps fw_cfg_state; /* device is the FwCfg */

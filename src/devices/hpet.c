@@ -296,6 +296,12 @@ static void hpet_write(void *device, uint64_t offset, unsigned size, uint64_t va
 
 const BusOps hpet_ops = {.name = "hpet", .read = hpet_read, .write = hpet_write, .min_size = 4, .max_size = 8};
 
+/* What timer @index says it can do. */
+static uint64_t capabilities(unsigned index)
+{
+    return (uint64_t)ROUTES << 32 | TIMER_64BIT_CAP | (index == 0 ? TIMER_PERIODIC_CAP : 0);
+}
+
 void hpet_reset(Hpet *hpet)
 {
     bool was_legacy = hpet->s.config & CONFIG_LEGACY;
@@ -304,7 +310,7 @@ void hpet_reset(Hpet *hpet)
         update_level(hpet, i);
     memset(&hpet->s, 0, sizeof hpet->s);
     for (unsigned i = 0; i < HPET_NTIMERS; i++) {
-        hpet->s.timer[i].config = (uint64_t)ROUTES << 32 | TIMER_64BIT_CAP | (i == 0 ? TIMER_PERIODIC_CAP : 0);
+        hpet->s.timer[i].config = capabilities(i);
         hpet->s.timer[i].comparator = UINT64_MAX;
         timer_arm(hpet->timer[i].timer, TIMER_NEVER);
     }
@@ -332,3 +338,39 @@ void hpet_free(Hpet *hpet)
         timer_free(hpet->timer[i].timer);
     g_free(hpet);
 }
+
+/* --- saved state --- */
+
+static void timer_visit(Hpet *hpet, unsigned index, Stream *stream)
+{
+    HpetTimerState *state = &hpet->s.timer[index];
+    HpetTimer *timer = &hpet->timer[index];
+    stream_u64(stream, &state->config);
+    stream_u64(stream, &state->comparator);
+    stream_u64(stream, &state->period);
+    stream_bool(stream, &state->is_armed);
+    stream_u64(stream, &state->match);
+    stream_bool(stream, &timer->line);
+    stream_check(stream, (state->config & ~(uint64_t)TIMER_WRITABLE) == capabilities(index), "what an HPET timer can do");
+    /* Where a level line is up, it is the one that the configuration leads to: update_level() sees to that after every change. */
+    if (stream_is_loading(stream) && timer->line)
+        timer->raised_line = line_of(hpet, index);
+}
+
+static void state_visit(void *device, Stream *stream)
+{
+    Hpet *hpet = device;
+    HpetState *s = &hpet->s;
+    stream_u64(stream, &s->config);
+    stream_u64(stream, &s->status);
+    stream_u64(stream, &s->counter);
+    stream_i64(stream, &s->start_ns);
+    stream_check(stream, !(s->config & ~(uint64_t)(CONFIG_ENABLE | CONFIG_LEGACY)), "HPET configuration");
+    stream_check(stream, s->start_ns >= 0 && s->start_ns <= clock_now_ns(hpet->wires.clock), "start of the HPET counter");
+    for (unsigned i = 0; i < HPET_NTIMERS; i++)
+        timer_visit(hpet, i, stream);
+    for (unsigned i = 0; i < HPET_NTIMERS && stream_is_loading(stream) && stream_is_ok(stream); i++)
+        schedule(hpet, i);
+}
+
+const StateOps hpet_state = {.name = "hpet", .version = 1, .visit = state_visit};

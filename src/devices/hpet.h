@@ -10,6 +10,7 @@
 #include "core/bus.h"
 #include "core/clock.h"
 #include "core/irq.h"
+#include "core/stream.h"
 
 #define HPET_BASE      UINT64_C(0xfed00000)
 #define HPET_SIZE      0x400
@@ -34,3 +35,4 @@ Hpet *hpet_new(const HpetWires *wires);
 void hpet_free(Hpet *hpet);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Hpet, hpet_free)
 void hpet_reset(Hpet *hpet);
+extern const StateOps hpet_state; /* device is the Hpet */

@@ -315,3 +315,30 @@ I8042 *i8042_new(const I8042Wires *wires)
 }
 
 void i8042_free(I8042 *kbc) { g_free(kbc); }
+
+/* --- saved state --- */
+
+static void state_visit(void *device, Stream *stream)
+{
+    I8042 *kbc = device;
+    I8042State *s = &kbc->s;
+    stream_u8(stream, &s->config);
+    stream_u8(stream, &s->output);
+    stream_u8(stream, &s->status);
+    stream_u8(stream, &s->command);
+    stream_bytes(stream, s->ram, sizeof s->ram);
+    ps2_queue_visit(&s->replies, stream);
+    ps2_queue_visit(&s->mouse_replies, stream);
+    stream_bool(stream, &s->full);
+    stream_u8(stream, &s->data);
+    stream_bool(stream, &s->data_is_mouse);
+    stream_bool(stream, &s->release_seen);
+    ps2_visit(&s->keyboard, stream);
+    ps2_visit(&s->mouse, stream);
+    stream_bool(stream, &kbc->keyboard_line);
+    stream_bool(stream, &kbc->mouse_line);
+    if (stream_is_loading(stream) && kbc->wires.a20)
+        kbc->wires.a20(kbc->wires.opaque, s->output & OUTPUT_A20);
+}
+
+const StateOps i8042_state = {.name = "i8042", .version = 1, .visit = state_visit};

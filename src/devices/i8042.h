@@ -9,6 +9,7 @@
 
 #include "core/bus.h"
 #include "core/irq.h"
+#include "core/stream.h"
 
 typedef struct I8042 I8042;
 
@@ -32,3 +33,4 @@ void i8042_reset(I8042 *kbc);
 /* i8042_key: raw set 2 bytes from the keyboard, e.g. 1c, f0 1c for "a" pressed and released.  Returns: false, nothing
  * taken, when the keyboard's buffer has no room for all of them or scanning is off. */
 bool i8042_key(I8042 *kbc, const uint8_t *bytes, unsigned count);
+extern const StateOps i8042_state; /* device is the I8042 */

@@ -5,6 +5,7 @@
 #define NS_PER_S          1000000000
 #define MIN_PERIOD_NS     100000
 #define REFRESH_TOGGLE_NS 15085
+#define MAX_AGE_NS        INT64_C(4000000000000000000) /* 126 years */
 
 enum { ACCESS_LOW = 1, ACCESS_HIGH = 2, ACCESS_BOTH = 3 };
 
@@ -390,3 +391,50 @@ void i8254_free(I8254 *pit)
     timer_free(pit->timer);
     g_free(pit);
 }
+
+/* --- saved state --- */
+
+static void channel_visit(const I8254 *pit, PitChannel *channel, Stream *stream)
+{
+    stream_u8(stream, &channel->mode);
+    stream_u8(stream, &channel->access);
+    stream_bool(stream, &channel->is_bcd);
+    stream_bool(stream, &channel->gate);
+    stream_u32(stream, &channel->reload);
+    stream_bool(stream, &channel->is_counting);
+    stream_i64(stream, &channel->start_ns);
+    stream_u64(stream, &channel->held_ticks);
+    stream_bool(stream, &channel->wait_trigger);
+    stream_bool(stream, &channel->write_high);
+    stream_u8(stream, &channel->write_low);
+    stream_bool(stream, &channel->read_high);
+    stream_u8(stream, &channel->latched);
+    stream_u16(stream, &channel->latch);
+    stream_bool(stream, &channel->status_latched);
+    stream_u8(stream, &channel->status);
+    stream_check(stream, channel->mode <= 5, "mode of a counter");
+    stream_check(stream, channel->access >= ACCESS_LOW && channel->access <= ACCESS_BOTH, "access of a counter");
+    stream_check(stream, channel->reload <= 65536 && channel->latched <= 2, "count of a counter");
+    stream_check(stream, channel->reload != 1 || (channel->mode != 2 && channel->mode != 3), "count of 1");
+    /* Resuming a channel puts its start as far back as its ticks are long; never further than that from the present. */
+    stream_check(stream, channel->start_ns >= -MAX_AGE_NS && channel->start_ns <= clock_now_ns(pit->wires.clock), "start of a counter");
+    stream_check(stream, channel->held_ticks <= ticks_from_ns(MAX_AGE_NS), "ticks of a counter");
+}
+
+static void state_visit(void *device, Stream *stream)
+{
+    I8254 *pit = device;
+    for (unsigned i = 0; i < 3; i++)
+        channel_visit(pit, &pit->s.channel[i], stream);
+    stream_bool(stream, &pit->s.speaker_data);
+    stream_u8(stream, &pit->s.port61_high);
+    stream_bool(stream, &pit->s.irq_enabled);
+    stream_u64(stream, &pit->s.edges_sent);
+    stream_bool(stream, &pit->line);
+    stream_check(stream, !(pit->s.port61_high & ~0x0c), "port 0x61");
+    stream_check(stream, pit->s.edges_sent <= 2 * ticks_from_ns(MAX_AGE_NS), "edges of counter 0");
+    if (stream_is_loading(stream) && stream_is_ok(stream))
+        schedule(pit);
+}
+
+const StateOps i8254_state = {.name = "i8254", .version = 1, .visit = state_visit};

@@ -11,6 +11,7 @@
 #include "core/bus.h"
 #include "core/clock.h"
 #include "core/irq.h"
+#include "core/stream.h"
 
 #define I8254_HZ 1193182
 
@@ -32,3 +33,4 @@ void i8254_reset(I8254 *pit);
 /* i8254_set_irq_enabled: the HPET's legacy replacement takes IRQ 0 away (false) and gives it back (true, after reset).
  */
 void i8254_set_irq_enabled(I8254 *pit, bool enabled);
+extern const StateOps i8254_state; /* device is the I8254 */

@@ -300,3 +300,27 @@ I8259 *i8259_new(const I8259Wires *wires)
 }
 
 void i8259_free(I8259 *pic) { g_free(pic); }
+
+/* --- saved state --- */
+
+static void state_visit(void *device, Stream *stream)
+{
+    I8259 *pic = device;
+    for (unsigned i = 0; i < 2; i++) {
+        PicChip *chip = &pic->s.chip[i];
+        uint8_t *const bytes[] = {&chip->lines, &chip->latched, &chip->imr, &chip->isr, &chip->elcr, &chip->base, &chip->icw3, &chip->lowest,
+                                  &chip->init};
+        bool *const flags[] = {&chip->needs_icw4, &chip->is_single, &chip->auto_eoi, &chip->rotate_on_auto_eoi,
+                               &chip->is_special_fully_nested, &chip->special_mask, &chip->read_isr, &chip->poll};
+        for (unsigned j = 0; j < G_N_ELEMENTS(bytes); j++)
+            stream_u8(stream, bytes[j]);
+        for (unsigned j = 0; j < G_N_ELEMENTS(flags); j++)
+            stream_bool(stream, flags[j]);
+        chip->elcr &= elcr_mask[i];
+        stream_check(stream, chip->lowest < 8, "8259 priority");
+        stream_check(stream, chip->init <= PIC_WANT_ICW4, "8259 initialisation");
+    }
+    stream_bool(stream, &pic->output);
+}
+
+const StateOps i8259_state = {.name = "i8259", .version = 1, .visit = state_visit};

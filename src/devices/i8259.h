@@ -10,6 +10,7 @@
 
 #include "core/bus.h"
 #include "core/irq.h"
+#include "core/stream.h"
 
 typedef struct I8259 I8259;
 
@@ -32,3 +33,4 @@ IrqLine i8259_input(I8259 *pic, unsigned irq);            /* the same as a line 
 /* pic_acknowledge: the INTA cycle.  Returns: the vector, 0–255; spurious ones included. */
 int pic_acknowledge(I8259 *pic);
 bool i8259_output(const I8259 *pic); /* level of INTR now */
+extern const StateOps i8259_state; /* device is the I8259 */

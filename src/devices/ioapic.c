@@ -189,3 +189,20 @@ Ioapic *ioapic_new(const IoapicWires *wires)
 }
 
 void ioapic_free(Ioapic *ioapic) { g_free(ioapic); }
+
+/* --- saved state --- */
+
+static void state_visit(void *device, Stream *stream)
+{
+    Ioapic *ioapic = device;
+    IoapicState *s = &ioapic->s;
+    stream_u8(stream, &s->id);
+    stream_u8(stream, &s->select);
+    for (unsigned pin = 0; pin < IOAPIC_NPINS; pin++) {
+        stream_u64(stream, &s->rte[pin]);
+        stream_check(stream, !(s->rte[pin] & ~(RTE_WRITABLE | RTE_REMOTE_IRR)), "reserved bits of a redirection entry");
+    }
+    stream_u32(stream, &s->lines);
+}
+
+const StateOps ioapic_state = {.name = "ioapic", .version = 1, .visit = state_visit};

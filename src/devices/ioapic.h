@@ -9,6 +9,7 @@
 
 #include "core/bus.h"
 #include "core/irq.h"
+#include "core/stream.h"
 #include "devices/apic-message.h"
 
 #define IOAPIC_BASE  UINT64_C(0xfec00000)
@@ -36,3 +37,4 @@ IrqLine ioapic_pin(Ioapic *ioapic, unsigned pin);
 void ioapic_eoi(void *ioapic, uint8_t vector);
 /* ioapic_handles: whether a level pin uses @vector (engines that filter EOIs ask). */
 bool ioapic_handles(const Ioapic *ioapic, uint8_t vector);
+extern const StateOps ioapic_state; /* device is the Ioapic */

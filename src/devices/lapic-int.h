@@ -100,6 +100,7 @@ void lapic_timer_set_divide(Lapic *lapic, uint32_t value);
 void lapic_timer_set_lvt(Lapic *lapic, uint32_t value);
 void lapic_timer_set_deadline(Lapic *lapic, uint64_t tsc);
 void lapic_timer_restore(Lapic *lapic, uint32_t current_count);
+void lapic_timer_rearm(Lapic *lapic); /* the clock, the TSC or the state was set from outside */
 
 /* lapic-bus.c */
 void lapic_bus_add(LapicBus *bus, Lapic *lapic);

@@ -171,3 +171,5 @@ void lapic_tsc_changed(Lapic *lapic)
     if (mode(lapic) == TIMER_TSC_DEADLINE && lapic->s.tsc_deadline)
         arm(lapic);
 }
+
+void lapic_timer_rearm(Lapic *lapic) { arm(lapic); }

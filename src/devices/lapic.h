@@ -13,6 +13,7 @@
 #include "core/bus.h"
 #include "core/clock.h"
 #include "core/irq.h"
+#include "core/stream.h"
 #include "devices/apic-message.h"
 
 typedef struct Lapic Lapic;
@@ -84,3 +85,6 @@ void lapic_tsc_changed(Lapic *lapic);
  * last. */
 void lapic_save_page(const Lapic *lapic, uint8_t out_page[LAPIC_SIZE]);
 void lapic_load_page(Lapic *lapic, const uint8_t page[LAPIC_SIZE]);
+
+/* device is the Lapic.  The TSC must have its value when this is loaded, or lapic_tsc_changed() be called after. */
+extern const StateOps lapic_state;

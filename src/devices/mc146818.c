@@ -422,3 +422,35 @@ void mc146818_free(Mc146818 *rtc)
     timer_free(rtc->periodic);
     g_free(rtc);
 }
+
+/* --- saved state --- */
+
+static void state_visit(void *device, Stream *stream)
+{
+    Mc146818 *rtc = device;
+    Mc146818State *s = &rtc->s;
+    int64_t latest = (LAST_SECOND + 1) * NS_PER_S, now = clock_now_ns(rtc->wires.clock);
+    stream_u8(stream, &s->index);
+    stream_bytes(stream, s->cmos, sizeof s->cmos);
+    stream_i64(stream, &s->offset_ns);
+    stream_bool(stream, &s->is_frozen);
+    stream_i64(stream, &s->frozen_ns);
+    stream_i64(stream, &s->update_checked_ns);
+    stream_i64(stream, &s->periodic_start_ns);
+    stream_i64(stream, &s->periodic_sent);
+    stream_bool(stream, &s->irq_enabled);
+    stream_bool(stream, &rtc->line);
+    /* All of them are times that the part can show, so that no sum of two overflows; see LAST_SECOND. */
+    stream_check(stream, s->offset_ns >= -now && s->offset_ns <= latest - now, "time of day");
+    stream_check(stream, s->frozen_ns >= 0 && s->frozen_ns <= latest, "time of day while stopped");
+    stream_check(stream, s->update_checked_ns >= 0 && s->update_checked_ns <= latest, "time of the last update");
+    stream_check(stream, s->periodic_start_ns >= 0 && s->periodic_start_ns <= now, "start of the periodic interrupt");
+    stream_check(stream, s->periodic_sent >= 0 && s->periodic_sent <= latest / NS_PER_S * 32768, "count of periodic interrupts");
+    stream_check(stream, !(s->cmos[RTC_A] & A_UIP), "register A");
+    if (stream_is_loading(stream) && stream_is_ok(stream)) {
+        schedule_second(rtc);
+        schedule_periodic(rtc);
+    }
+}
+
+const StateOps mc146818_state = {.name = "mc146818", .version = 1, .visit = state_visit};

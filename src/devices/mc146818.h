@@ -11,6 +11,7 @@
 #include "core/bus.h"
 #include "core/clock.h"
 #include "core/irq.h"
+#include "core/stream.h"
 
 typedef struct Mc146818 Mc146818;
 
@@ -36,3 +37,4 @@ uint8_t mc146818_cmos(const Mc146818 *rtc, uint8_t index);
 
 /* mc146818_set_irq_enabled: the HPET's legacy replacement takes IRQ 8 away (false) and gives it back (true). */
 void mc146818_set_irq_enabled(Mc146818 *rtc, bool enabled);
+extern const StateOps mc146818_state; /* device is the Mc146818 */

@@ -365,3 +365,29 @@ void ns16550_free(Ns16550 *uart)
     timer_free(uart->timeout);
     g_free(uart);
 }
+
+/* --- saved state --- */
+
+static void state_visit(void *device, Stream *stream)
+{
+    Ns16550 *uart = device;
+    Ns16550State *s = &uart->s;
+    int64_t timeout_ns = timer_deadline_ns(uart->timeout);
+    uint8_t *const bytes[] = {&s->ier, &s->fcr, &s->lcr, &s->mcr, &s->lsr, &s->msr, &s->scr, &s->dll, &s->dlm, &s->fifo_head, &s->fifo_count};
+    for (unsigned i = 0; i < G_N_ELEMENTS(bytes); i++)
+        stream_u8(stream, bytes[i]);
+    stream_bytes(stream, s->fifo, sizeof s->fifo);
+    stream_u16(stream, &s->fifo_breaks);
+    stream_bool(stream, &s->thre_pending);
+    stream_bool(stream, &s->timeout_pending);
+    stream_i64(stream, &timeout_ns);
+    stream_bool(stream, &uart->irq_level);
+    stream_check(stream, s->fifo_head < FIFO_SIZE && s->fifo_count <= fifo_size(uart), "receiver FIFO");
+    stream_check(stream, timeout_ns >= 0, "receiver timeout");
+    if (!stream_is_loading(stream) || !stream_is_ok(stream))
+        return;
+    timer_arm(uart->timeout, timeout_ns);
+    offer_room(uart);
+}
+
+const StateOps ns16550_state = {.name = "ns16550", .version = 1, .visit = state_visit};

@@ -15,6 +15,7 @@
 #include "core/bus.h"
 #include "core/clock.h"
 #include "core/irq.h"
+#include "core/stream.h"
 
 typedef struct Ns16550 Ns16550;
 
@@ -42,3 +43,4 @@ size_t ns16550_receive(Ns16550 *uart, const uint8_t *bytes, size_t count);
 
 /* ns16550_receive_break: a break condition arrives (LSR.BI with a zero byte).  Lost when the FIFO is full. */
 void ns16550_receive_break(Ns16550 *uart);
+extern const StateOps ns16550_state; /* device is the Ns16550 */

@@ -67,3 +67,12 @@ PcTestdev *pc_testdev_new(IrqLine line)
 }
 
 void pc_testdev_free(PcTestdev *device) { g_free(device); }
+
+static void state_visit(void *device, Stream *stream)
+{
+    PcTestdev *testdev = device;
+    stream_bytes(stream, testdev->byte, sizeof testdev->byte);
+    stream_bytes(stream, testdev->memory, sizeof testdev->memory);
+}
+
+const StateOps pc_testdev_state = {.name = "pc-testdev", .version = 1, .visit = state_visit};

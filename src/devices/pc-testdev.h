@@ -9,6 +9,7 @@
 
 #include "core/bus.h"
 #include "core/irq.h"
+#include "core/stream.h"
 
 #define PC_TESTDEV_PORTS      0xe0u
 #define PC_TESTDEV_NPORTS     12u
@@ -25,3 +26,4 @@ extern const BusOps pc_testdev_port_ops, pc_testdev_line_ops, pc_testdev_mmio_op
 PcTestdev *pc_testdev_new(IrqLine line);
 void pc_testdev_free(PcTestdev *device);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PcTestdev, pc_testdev_free)
+extern const StateOps pc_testdev_state; /* device is the PcTestdev */

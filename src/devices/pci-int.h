@@ -21,6 +21,10 @@ struct PciBus {
     uint16_t isa_levels; /* one bit an ISA IRQ, as last driven */
 };
 
+/* pci.c */
+void pci_update_bars(PciDevice *device); /* puts them where configuration space says */
+void pci_unmap_bars(PciDevice *device);
+
 /* pci-irq.c */
 void pci_bus_update_intx(PciBus *bus); /* recomputes every ISA IRQ from the devices' pins and the routes */
 void pci_msi_config_written(PciDevice *device, unsigned offset, unsigned size);

@@ -87,3 +87,12 @@ void pci_testdev_free(PciTestdev *device)
     pci_detach(&device->pci);
     g_free(device);
 }
+
+static void state_visit(void *opaque, Stream *stream)
+{
+    PciTestdev *device = opaque;
+    stream_bytes(stream, device->memory.header, sizeof device->memory.header);
+    stream_bytes(stream, device->ports.header, sizeof device->ports.header);
+}
+
+const StateOps pci_testdev_state = {.name = "pci-testdev", .version = 1, .visit = state_visit};

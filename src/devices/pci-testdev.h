@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "core/stream.h"
 #include "devices/pci.h"
 
 typedef struct PciTestdev PciTestdev;
@@ -13,3 +14,4 @@ typedef struct PciTestdev PciTestdev;
 PciTestdev *pci_testdev_new(PciBus *bus, uint8_t devfn, GError **error);
 void pci_testdev_free(PciTestdev *device);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PciTestdev, pci_testdev_free)
+extern const StateOps pci_testdev_state; /* device is the PciTestdev; its configuration space is the bus's */

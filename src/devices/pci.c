@@ -98,7 +98,7 @@ static uint64_t bar_address(const PciDevice *device, unsigned index)
     return address;
 }
 
-static void update_bars(PciDevice *device)
+void pci_update_bars(PciDevice *device)
 {
     if (!device->bus)
         return;
@@ -118,6 +118,16 @@ static void update_bars(PciDevice *device)
     }
 }
 
+void pci_unmap_bars(PciDevice *device)
+{
+    for (unsigned i = 0; i < PCI_NBARS; i++) {
+        PciBar *bar = &device->bar[i];
+        if (bar->size && bar->is_mapped)
+            bus_remove(bar->is_io ? device->bus->wires.ports : device->bus->wires.memory, bar->mapped);
+        bar->is_mapped = false;
+    }
+}
+
 static void config_write(PciDevice *device, unsigned offset, unsigned size, uint32_t value)
 {
     for (unsigned i = 0; i < size; i++) {
@@ -127,7 +137,7 @@ static void config_write(PciDevice *device, unsigned offset, unsigned size, uint
         device->config[at] &= (uint8_t) ~(byte & device->clearable[at]);
     }
     if (offset < PCI_BAR0 + 4 * PCI_NBARS)
-        update_bars(device);
+        pci_update_bars(device);
     pci_bus_update_intx(device->bus);
     pci_msi_config_written(device, offset, size);
     if (device->config_written)
@@ -199,7 +209,7 @@ void pci_detach(PciDevice *device)
     if (!bus)
         return;
     pci_config_set(device, PCI_COMMAND, 2, 0);
-    update_bars(device);
+    pci_update_bars(device);
     device->intx_level = false;
     pci_bus_update_intx(bus);
     bus->devices[device->devfn] = NULL;
@@ -220,7 +230,7 @@ void pci_bus_reset(PciBus *bus)
             memset(&device->msix.vector[v], 0, sizeof device->msix.vector[v]);
             device->msix.vector[v].control = 1;
         }
-        update_bars(device);
+        pci_update_bars(device);
         if (device->reset)
             device->reset(device);
     }
@@ -266,7 +276,7 @@ gboolean pci_bus_assign(PciBus *bus, GError **error)
         unsigned pin = device->config[PCI_INTERRUPT_PIN];
         if (pin && pci_bus_irq(bus, device->devfn, pin))
             device->config[PCI_INTERRUPT_LINE] = (uint8_t)pci_bus_irq(bus, device->devfn, pin);
-        update_bars(device);
+        pci_update_bars(device);
     }
     return TRUE;
 }

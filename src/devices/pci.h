@@ -11,6 +11,7 @@
 
 #include "core/bus.h"
 #include "core/irq.h"
+#include "core/stream.h"
 #include "devices/apic-message.h"
 
 #define PCI_CONFIG_SIZE           256
@@ -152,3 +153,7 @@ void pci_bus_set_default_routes(PciBus *bus);
 /* pci_bus_assign: gives every unassigned BAR an address and enables decoding, as firmware would; for boots without any.
  * Ports in 0xc000–0xfeff, memory in 0xe0000000–0xfebfffff.  FALSE with VMM_ERROR_HOST when space runs out. */
 gboolean pci_bus_assign(PciBus *bus, GError **error);
+
+/* Saved state: first each function's (device is the PciDevice), last the bus (device is the PciBus), which puts the BARs in place. */
+extern const StateOps pci_device_state, pci_bus_state;
+PciDevice *pci_bus_device(const PciBus *bus, uint8_t devfn); /* NULL: none there */

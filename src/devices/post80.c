@@ -18,3 +18,11 @@ const BusOps post80_ops = {
     .write = post80_write,
     .max_size = 1,
 };
+
+static void state_visit(void *device, Stream *stream)
+{
+    Post80 *port = device;
+    stream_u8(stream, &port->code);
+}
+
+const StateOps post80_state = {.name = "post80", .version = 1, .visit = state_visit};

@@ -175,3 +175,21 @@ void ps2_mouse_write(Ps2State *mouse, uint8_t value)
         break;
     }
 }
+
+void ps2_queue_visit(Ps2Queue *queue, Stream *stream)
+{
+    stream_bytes(stream, queue->bytes, sizeof queue->bytes);
+    stream_u8(stream, &queue->head);
+    stream_u8(stream, &queue->count);
+    stream_check(stream, queue->head < PS2_QUEUE_SIZE && queue->count <= PS2_QUEUE_SIZE, "queue of a PS/2 device");
+}
+
+void ps2_visit(Ps2State *device, Stream *stream)
+{
+    ps2_queue_visit(&device->queue, stream);
+    uint8_t *const bytes[] = {&device->command, &device->rate, &device->resolution, &device->scaling, &device->leds, &device->scancode_set,
+                              &device->wrap};
+    for (unsigned i = 0; i < G_N_ELEMENTS(bytes); i++)
+        stream_u8(stream, bytes[i]);
+    stream_bool(stream, &device->is_enabled);
+}

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/stream.h"
+
 #define PS2_QUEUE_SIZE 32
 
 typedef struct Ps2Queue {
@@ -35,3 +37,7 @@ void ps2_mouse_reset(Ps2State *mouse);
 /* A byte from the host; replies go to the device's queue. */
 void ps2_keyboard_write(Ps2State *keyboard, uint8_t value);
 void ps2_mouse_write(Ps2State *mouse, uint8_t value);
+
+/* Saved state. */
+void ps2_queue_visit(Ps2Queue *queue, Stream *stream);
+void ps2_visit(Ps2State *device, Stream *stream);

@@ -22,3 +22,5 @@ VirtioPci *virtio_pci_new(PciBus *bus, uint8_t devfn, VirtioDevice *device, Virt
 void virtio_pci_free(VirtioPci *pci); /* detaches it */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirtioPci, virtio_pci_free)
 PciDevice *virtio_pci_device(VirtioPci *pci);
+/* device is the VirtioPci, with no request on its way; its configuration space is the bus's. */
+extern const StateOps virtio_pci_state;

@@ -324,9 +324,9 @@ GUEST(big_end, "dec rcx\njz 1f\n.byte 0xe9\n.long 0x400000 - 0x60000a\n1: hlt");
 
 START_TEST(cache_is_emptied_when_full)
 {
-    const unsigned n = 0x200000 / 2;
+    const unsigned n = 0x200000 / 4;
     for (unsigned i = 0; i < n; i++)
-        bm_code(BM_FREE + 2 * i, "\x01\x03", 2); /* add [rbx], eax */
+        bm_code(BM_FREE + 4 * i, "\x01\x03\x89\xdb", 4); /* add [rbx], eax; mov ebx, ebx: so that no check serves two */
     PUT(0x600000, big_end);
     bm_state.rip = BM_FREE;
     bm_state.gpr[X86_RAX] = 1;
