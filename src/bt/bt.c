@@ -11,6 +11,7 @@
 
 #include "bt/decode.h"
 #include "bt/exec.h"
+#include "bt/foreign.h"
 #include "bt/translate.h"
 #include "bt/unwind.h"
 #include "core/error.h"
@@ -56,6 +57,7 @@ static void bt_cpu_free(Cpu *base)
     if (!cpu)
         return;
     CodeMap *map = cpu->mmu.code;
+    bt_foreign_clear(cpu);
     cache_free(cpu->bt);
     code_map_free(map);
     munmap(cpu, HUGE_SIZE);
@@ -111,6 +113,7 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
     cpu->bt->has_bmi2 = host_has_bmi2();
     cpu->bt->xsave_mask = bt_fpu_mask(cpu);
     mmu_init(&cpu->mmu, config->ram, map);
+    bt_foreign_init(cpu);
     stubs_emit(cpu->bt);
     cpu->unwind = (__typeof__(cpu->unwind))(void *)(cpu->bt->stub_dispatch_rw + (cpu->bt->rx - cpu->bt->rw));
     jump_cache_flush(cpu, true);
@@ -159,7 +162,10 @@ static CpuExit bt_cpu_run(Cpu *base)
         bt->stat_leaves++;
         if (cpu->shutdown)
             return (CpuExit){.kind = CPU_EXIT_SHUTDOWN, .reason = cpu->shutdown_reason};
-        if (__atomic_exchange_n(&cpu->kicked, false, __ATOMIC_SEQ_CST)) {
+        uint8_t kicks = __atomic_exchange_n(&cpu->kicked, 0, __ATOMIC_SEQ_CST);
+        if (kicks & BT_KICK_FOREIGN)
+            bt_foreign_apply(cpu);
+        if (kicks & BT_KICK) {
             CpuExitKind kind = cpu->long_mode_entered ? CPU_EXIT_LONG_MODE_ENTRY : CPU_EXIT_KICKED;
             cpu->long_mode_entered = false;
             return (CpuExit){.kind = kind};
@@ -187,7 +193,7 @@ static void bt_cpu_save(Cpu *base, X86State *out_state) { bt_save_state(bt_cpu(b
 static void bt_cpu_kick(Cpu *base)
 {
     BtCpu *cpu = bt_cpu(base);
-    __atomic_store_n(&cpu->kicked, true, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&cpu->kicked, BT_KICK, __ATOMIC_SEQ_CST);
     __atomic_store_n(&cpu->poll_kick, 1, __ATOMIC_SEQ_CST);
 }
 

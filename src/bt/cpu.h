@@ -50,6 +50,22 @@ typedef struct BtException {
     uint64_t cr2; /* #PF only */
 } BtException;
 
+#define BT_KICK         1u /* run() is to return */
+#define BT_KICK_FOREIGN 2u /* there are writes by others: bt/foreign.h */
+
+#define BT_FOREIGN_RANGES 32
+typedef struct BtForeignRange {
+    Gpa start;
+    uint64_t size;
+} BtForeignRange;
+typedef struct BtForeign {
+    RamListener listener;
+    GMutex lock; /* taken last; guards what follows */
+    unsigned nranges;
+    bool is_everything; /* they were too many */
+    BtForeignRange range[BT_FOREIGN_RANGES];
+} BtForeign;
+
 struct BtCpu {
     Cpu base;
     BtCpu *self;      /* translated code loads it as the first C argument */
@@ -123,7 +139,7 @@ struct BtCpu {
     Gva commit_gva;
     Gpa commit_gpa[2];
 
-    bool kicked;   /* run() is to return; atomic, written from outside */
+    uint8_t kicked; /* BT_KICK_*: the dispatcher leaves for run(); atomic, written from outside */
     bool stops_at_long_mode, long_mode_entered; /* LMA becoming 1 is an exit; it became 1 */
     bool one_insn; /* every block has one instruction and comes back to the dispatcher */
     uint8_t step;  /* a block with MODE_TF has begun: #DB when it is through */
@@ -141,6 +157,8 @@ struct BtCpu {
 
     uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64))); /* guest's x87/vector state when !fpu_live */
     uint8_t host_xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));
+
+    BtForeign foreign;
 
     Mmu mmu; /* holds CR0, CR3, CR4 and EFER */
 };

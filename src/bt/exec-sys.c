@@ -54,7 +54,7 @@ void bt_write_cr0(BtCpu *cpu, uint64_t value)
     set_paging(cpu, value, cr4, efer);
     if (is_entry && cpu->stops_at_long_mode) { /* an exit of its own, that costs the dispatcher nothing */
         cpu->long_mode_entered = true;
-        __atomic_store_n(&cpu->kicked, true, __ATOMIC_SEQ_CST);
+        __atomic_fetch_or(&cpu->kicked, BT_KICK, __ATOMIC_SEQ_CST);
     }
 }
 

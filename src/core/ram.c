@@ -33,6 +33,14 @@ static void slot_add(Ram *ram, Gpa start, uint64_t size, uint8_t *host, bool is_
     ram->slot[ram->nslots++] = (RamSlot){ .start = start, .size = size, .host = host, .is_rom = is_rom };
 }
 
+static Ram *ram_alloc(void)
+{
+    Ram *ram = g_new0(Ram, 1);
+    ram->listeners_lock = g_new(GMutex, 1);
+    g_mutex_init(ram->listeners_lock);
+    return ram;
+}
+
 /* shmem_has_huge_pages: would the host back a memfd with huge pages when advised?  Most do so for anonymous memory only, and on those a
  * memfd costs twice the time of a random walk over guest memory. */
 static bool shmem_has_huge_pages(void)
@@ -101,7 +109,7 @@ Ram *ram_new(uint64_t size_bytes, GError **error)
     }
     madvise(host, size_bytes, MADV_HUGEPAGE); /* advice only: a kernel without shmem THP goes on with small pages */
 
-    Ram *ram = g_new0(Ram, 1);
+    Ram *ram = ram_alloc();
     ram->fd = fd;
     ram->is_owned = true;
     ram->size_bytes = size_bytes;
@@ -117,7 +125,7 @@ Ram *ram_new_array(uint8_t *host, uint64_t size_bytes)
 {
     g_assert(((uintptr_t)host & PAGE_OFFSET_MASK) == 0);
     g_assert(size_bytes > 0 && page_offset(size_bytes) == 0);
-    Ram *ram = g_new0(Ram, 1);
+    Ram *ram = ram_alloc();
     ram->fd = -1;
     ram->size_bytes = size_bytes;
     slot_add(ram, 0, size_bytes, host, false);
@@ -135,6 +143,8 @@ void ram_free(Ram *ram)
         munmap(ram->slot[0].host, ram->size_bytes);
     if (ram->fd >= 0)
         close(ram->fd);
+    g_mutex_clear(ram->listeners_lock);
+    g_free(ram->listeners_lock);
     g_free(ram);
 }
 
@@ -156,4 +166,31 @@ void *ram_slice(const Ram *ram, Gpa gpa, uint64_t len)
         return NULL;
     uint64_t offset = gpa - slot->start;
     return len <= slot->size - offset ? slot->host + offset : NULL;
+}
+
+void ram_wrote(const Ram *ram, Gpa start, uint64_t size)
+{
+    g_mutex_lock(ram->listeners_lock);
+    for (RamListener *listener = ram->listeners; listener; listener = listener->next)
+        listener->written(listener->opaque, start, size);
+    g_mutex_unlock(ram->listeners_lock);
+}
+
+void ram_listen(Ram *ram, RamListener *listener)
+{
+    g_mutex_lock(ram->listeners_lock);
+    listener->next = ram->listeners;
+    ram->listeners = listener;
+    g_mutex_unlock(ram->listeners_lock);
+}
+
+void ram_unlisten(Ram *ram, RamListener *listener)
+{
+    g_mutex_lock(ram->listeners_lock);
+    for (RamListener **link = &ram->listeners; *link; link = &(*link)->next)
+        if (*link == listener) {
+            *link = listener->next;
+            break;
+        }
+    g_mutex_unlock(ram->listeners_lock);
 }

@@ -29,11 +29,16 @@ typedef struct Ram {
     uint64_t size_bytes; /* RAM only, without ROM */
     int fd;              /* the memfd; -1: private memory, which no other process can share */
     bool is_owned;       /* mapped by ram_new() */
-    /* Called after the monitor itself (a device, the boot loader) wrote guest memory, so that translations of those bytes
-     * are dropped.  NULL until an engine needs it.  Thread: the writer's. */
-    void (*written)(void *opaque, Gpa start, uint64_t size);
-    void *written_opaque;
+    struct RamListener *listeners; /* may be NULL; guarded by listeners_lock, which is taken last */
+    GMutex *listeners_lock;
 } Ram;
+
+/* Who wants to know that the monitor itself (a device, the boot loader) wrote guest memory: engines, to drop translations of those bytes. */
+typedef struct RamListener {
+    void (*written)(void *opaque, Gpa start, uint64_t size); /* on the writer's thread */
+    void *opaque;
+    struct RamListener *next;
+} RamListener;
 
 /**
  * ram_new:
@@ -62,12 +67,11 @@ uint8_t *ram_add_rom(Ram *ram, Gpa start, uint64_t size);
  */
 void *ram_slice(const Ram *ram, Gpa gpa, uint64_t len);
 
-/* ram_wrote: tells the engine that [@start, @start + @size) changed under it. */
-static inline void ram_wrote(const Ram *ram, Gpa start, uint64_t size)
-{
-    if (ram->written)
-        ram->written(ram->written_opaque, start, size);
-}
+/* ram_wrote: tells all that listen that [@start, @start + @size) changed under them.
+ * ram_listen, ram_unlisten: @listener stays where it is between them.  Any thread. */
+void ram_wrote(const Ram *ram, Gpa start, uint64_t size);
+void ram_listen(Ram *ram, RamListener *listener);
+void ram_unlisten(Ram *ram, RamListener *listener);
 
 /* ram_find: the slot that holds @gpa, or NULL. */
 static inline const RamSlot *ram_find(const Ram *ram, Gpa gpa)

@@ -435,6 +435,10 @@ void vm_stop(Vm *vm)
     if (!vm->is_stopped) {
         vm->is_stopped = true;
         run_pause(vm->run);
+        /* What the guest has asked its disks for is done, and seen by it, before it counts as stopped. */
+        g_mutex_unlock(&vm->lock);
+        pci_devices_drain(vm->devices);
+        g_mutex_lock(&vm->lock);
         clock_stop(vm->clock);
         vm_event(vm, VM_EVENT_STOP, false, NULL);
     }

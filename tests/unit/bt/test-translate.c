@@ -145,6 +145,46 @@ END_TEST
 
 GUEST(cross_absent, "call rdx\nhlt");
 
+#define FUNCTION (BM_FREE + 0x1000)
+
+static void device_writes_code(void)
+{
+    bm_ram[FUNCTION + 1] = 2;
+    ram_wrote(bm->ram, FUNCTION, 16);
+}
+
+/* A device's write, which no store of the guest's announces. */
+START_TEST(device_writes_translated_code)
+{
+    static const uint8_t function[] = {0xb8, 1, 0, 0, 0, 0xc3}; /* mov eax, 1; ret */
+    static const uint8_t code[] = {
+        0xbb, 0x00, 0x10, 0x40, 0x00,                   /* mov ebx, FUNCTION */
+        0xff, 0xd3,                                     /* call rbx */
+        0x8b, 0x14, 0x25, 0x00, 0xf0, 0x7f, 0x00,       /* mov edx, [BM_DEVICE] */
+        0xff, 0xd3, 0x83, 0xf8, 0x02, 0x75, 0xf9, 0xf4, /* again: call rbx; cmp eax, 2; jne again; hlt */
+    };
+    bm_long();
+    bm_code(BM_CODE, code, sizeof code);
+    bm_code(FUNCTION, function, sizeof function);
+    bm_host.on_device = device_writes_code;
+    BmStop stop = bm_run();
+    ck_assert_int_eq(stop.vector, -1);
+    ck_assert_uint_eq(bm_state.gpr[X86_RAX], 2);
+    ck_assert_uint_eq(bm_host.ndevice, 1);
+    /* While the vCPU stands still, more than are noted one by one. */
+    for (unsigned i = 0; i <= BT_FOREIGN_RANGES; i++) {
+        bm_ram[FUNCTION + 1] = (uint8_t)(3 + i);
+        ram_wrote(bm->ram, FUNCTION + 1, 1);
+    }
+    bm_state.rip = FUNCTION;
+    bm_state.halted = false;
+    bm_state.gpr[X86_RSP] = BM_STACK;
+    *(uint64_t *)(bm_ram + BM_STACK) = BM_CODE + sizeof code - 1;
+    bm_run();
+    ck_assert_uint_eq(bm_state.gpr[X86_RAX], 3 + BT_FOREIGN_RANGES);
+}
+END_TEST
+
 START_TEST(second_page_is_absent)
 {
     PUT(BM_CODE, cross_absent);
@@ -393,6 +433,7 @@ int main(void)
     tcase_add_test(tc, store_through_another_address);
     tcase_add_test(tc, second_page_leads_elsewhere);
     tcase_add_loop_test(tc, second_page_is_written, 0, 2);
+    tcase_add_test(tc, device_writes_translated_code);
     tcase_add_test(tc, second_page_is_absent);
     tcase_add_loop_test(tc, edges_follow_the_page_tables, 0, 4);
     tcase_add_test(tc, sti_delays_by_one_instruction);

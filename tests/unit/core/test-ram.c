@@ -71,10 +71,18 @@ START_TEST(array_and_written)
     ck_assert_ptr_eq(ram_slice(ram, 4096, 4096), memory + 4096);
     Gpa end = 0;
     ram_wrote(ram, 1, 2);
-    ram->written = note_write;
-    ram->written_opaque = &end;
+    Gpa other = 0;
+    RamListener first = { .written = note_write, .opaque = &end }, second = { .written = note_write, .opaque = &other };
+    ram_listen(ram, &first);
+    ram_listen(ram, &second);
     ram_wrote(ram, 0x100, 0x20);
     ck_assert_uint_eq(end, 0x120);
+    ck_assert_uint_eq(other, 0x120);
+    ram_unlisten(ram, &first);
+    ram_wrote(ram, 0x200, 0x20);
+    ck_assert_uint_eq(end, 0x120);
+    ck_assert_uint_eq(other, 0x220);
+    ram_unlisten(ram, &second);
 }
 END_TEST
 
