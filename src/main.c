@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "bt/bt.h"
-#include "commands.h"
+#include "cli/command.h"
 #include "config/config.h"
 #include "core/error.h"
 #include "core/log.h"

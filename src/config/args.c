@@ -31,92 +31,10 @@ static void replace(char **field, const char *value)
     *field = g_strdup(value);
 }
 
-/* "-accel" appends to the list; "-machine accel=a:b" gives a whole one. */
-static gboolean accel_append(Config *config, const char *option, const char *list, GError **error)
-{
-    static const struct {
-        const char *name;
-        ConfigAccel accel;
-    } names[] = { { "bt", CONFIG_ACCEL_BT },   { "tcg", CONFIG_ACCEL_BT },       { "auto", CONFIG_ACCEL_AUTO },
-                  { "kvm", CONFIG_ACCEL_KVM }, { "hv", CONFIG_ACCEL_HV }, { "hwmmu", CONFIG_ACCEL_HWMMU } };
-    g_auto(GStrv) words = g_strsplit(list, ":", -1);
-    for (char **word = words; *word; word++) {
-        bool found = false;
-        for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-            if (!strcmp(*word, names[i].name)) {
-                g_array_append_val(config->accels, names[i].accel);
-                found = true;
-            }
-        if (!found)
-            return usage(error, "%s %s: unknown mode '%s'; known: bt (or tcg), hv, hwmmu, kvm, auto", option, list, *word);
-    }
-    return TRUE;
-}
-
-static gboolean arg_accel(Config *config, const char *value, GError **error)
-{
-    if (!strcmp(value, "help") || !strcmp(value, "?")) {
-        config->action = CONFIG_TEXT;
-        replace(&config->text, "Accelerators supported in this version:\nbt (tcg is a synonym)\nkvm (where the host has /dev/kvm)\n"
-                "hwmmu (kvm with ept or npt on)\nhv (kvm with ept or npt off)\n");
-        return TRUE;
-    }
-    g_autoptr(Opts) opts = opts_parse("-accel", value, "accel", error);
-    if (!opts)
-        return FALSE;
-    const char *list = opts_take(opts, "accel");
-    if (!list)
-        return usage(error, "-accel %s: the mode is missing", value);
-    static const char *const harmless[] = { "thread", "tb-size", "split-wx", "dirty-ring-size" };
-    for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++)
-        opts_take(opts, harmless[i]);
-    return opts_take_bool(opts, "one-insn-per-tb", &config->one_insn, error) &&
-           opts_done(opts, "accel thread tb-size one-insn-per-tb", error) && accel_append(config, "-accel", list, error);
-}
-
 static gboolean arg_enable_kvm(Config *config, const char *value, GError **error)
 {
     g_array_set_size(config->accels, 0); /* the same as -machine accel=kvm: the last one counts */
-    return accel_append(config, "-enable-kvm", "kvm", error);
-}
-
-static gboolean arg_machine(Config *config, const char *value, GError **error)
-{
-    if (!strcmp(value, "help") || !strcmp(value, "?")) {
-        config->action = CONFIG_TEXT;
-        replace(&config->text, "Supported machines are:\npc       PC with PIIX chip set (default)\n"
-                               "q35      accepted, same board as pc in this version\n"
-                               "microvm  accepted, same board as pc in this version\n");
-        return TRUE;
-    }
-    g_autoptr(Opts) opts = opts_parse("-machine", value, "type", error);
-    if (!opts)
-        return FALSE;
-    const char *type = opts_take(opts, "type");
-    if (type) {
-        if (strcmp(type, "pc") != 0 && strcmp(type, "q35") != 0 && strcmp(type, "microvm") != 0 &&
-            !g_str_has_prefix(type, "pc-i440fx-") && !g_str_has_prefix(type, "pc-q35-"))
-            return usage(error, "-machine %s: unknown machine; known: pc, q35, microvm", type);
-        replace(&config->machine_name, type);
-    }
-    const char *accel = opts_take(opts, "accel");
-    if (accel) {
-        g_array_set_size(config->accels, 0);
-        if (!accel_append(config, "-machine accel", accel, error))
-            return FALSE;
-    }
-    static const char *const harmless[] = { "usb", "smm", "vmport", "dump-guest-core", "mem-merge", "kernel_irqchip", "kernel-irqchip",
-                                            "graphics", "sata", "smbus", "suppress-vmdesc", "nvdimm", "hmat", "memory-backend",
-                                            "pcspk-audiodev", "max-ram-below-4g", "rtc", "isa-serial", "x-option-roms",
-                                            "auto-kernel-cmdline", "acpi-slots", "pic", "pcie", "ioapic2", "default-bus-bypass-iommu" };
-    for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++) {
-        const char *given = opts_take(opts, harmless[i]);
-        if (given)
-            g_ptr_array_add(config->ignored, g_strdup_printf("-machine %s=%s", harmless[i], given));
-    }
-    return opts_take_bool(opts, "acpi", &config->has_acpi, error) && opts_take_bool(opts, "hpet", &config->has_hpet, error) &&
-           opts_take_bool(opts, "pit", &config->has_pit, error) && opts_take_bool(opts, "i8042", &config->has_i8042, error) &&
-           opts_done(opts, "type accel acpi hpet pit i8042", error);
+    return accel_args_parse(config, "kvm", error);
 }
 
 static gboolean arg_memory(Config *config, const char *value, GError **error)
@@ -152,110 +70,6 @@ static gboolean arg_smp(Config *config, const char *value, GError **error)
     if (maxcpus && cpus > maxcpus)
         return usage(error, "-smp %s: cpus is larger than maxcpus", value);
     config->ncpus = (unsigned)cpus;
-    return TRUE;
-}
-
-static void cpu_feature_add(Config *config, const char *name, bool on)
-{
-    ConfigCpuFeature *feature = g_new(ConfigCpuFeature, 1);
-    feature->name = g_strdup(name);
-    feature->on = on;
-    g_ptr_array_add(config->cpu_features, feature);
-}
-
-/* Switches of -cpu that are no CPUID bits and change nothing here. */
-static bool is_cpu_switch(const char *name)
-{
-    static const char *const names[] = { "host-phys-bits", "migratable", "enforce", "check", "kvm", "l3-cache", "lmce", "pmu",
-                                         "legacy-cache", "host-cache-info", "full-cpuid-auto-level", "fill-mtrr-mask" };
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-        if (!strcmp(name, names[i]))
-            return true;
-    return g_str_has_prefix(name, "hv-") || g_str_has_prefix(name, "hv_") || g_str_has_prefix(name, "kvm-") ||
-           g_str_has_prefix(name, "kvm_");
-}
-
-/* Fields of CPUID leaf 1 (SDM 2A figure 3-6). */
-typedef struct CpuNumbers {
-    uint64_t family, model, stepping;
-} CpuNumbers;
-
-/* "family=", "model=", "stepping=".  Returns: FALSE when @word is none of them. */
-static gboolean cpu_number_take(CpuNumbers *numbers, const char *word, bool *out_is_bad)
-{
-    const struct {
-        const char *key;
-        uint64_t *number, max;
-    } rows[] = { { "family=", &numbers->family, 255 + 15 }, { "model=", &numbers->model, 255 }, { "stepping=", &numbers->stepping, 15 } };
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-        if (!g_str_has_prefix(word, rows[i].key))
-            continue;
-        char *end;
-        const char *digits = word + strlen(rows[i].key);
-        *rows[i].number = g_ascii_strtoull(digits, &end, 0);
-        *out_is_bad = !g_ascii_isdigit(*digits) || *end || *rows[i].number > rows[i].max;
-        return TRUE;
-    }
-    return FALSE;
-}
-
-static uint32_t cpu_numbers_signature(const CpuNumbers *numbers)
-{
-    uint32_t family = (uint32_t)MIN(numbers->family, 15), extended = (uint32_t)numbers->family - family, model = (uint32_t)numbers->model;
-    return (uint32_t)numbers->stepping | (model & 15) << 4 | family << 8 | model >> 4 << 16 | extended << 20;
-}
-
-static gboolean arg_cpu(Config *config, const char *value, GError **error)
-{
-    if (!strcmp(value, "help") || !strcmp(value, "?")) {
-        config->action = CONFIG_TEXT;
-        replace(&config->text, "Available CPUs:\n  max, host, qemu64, kvm64 and any other name: what the engine offers of the host's CPU\n"
-                               "Features: +name, -name, name=on|off\nWho it says it is: vendor=, family=, model=, stepping=\n");
-        return TRUE;
-    }
-    g_auto(GStrv) words = g_strsplit(value, ",", -1);
-    if (!words[0] || !words[0][0] || strchr(words[0], '='))
-        return usage(error, "-cpu %s: the first word must be a model, for example max", value);
-    replace(&config->cpu_name, words[0]);
-    g_ptr_array_set_size(config->cpu_features, 0);
-    CpuNumbers numbers = { .family = 6 };
-    config->cpu_signature = 0;
-    for (char **word = words + 1; *word; word++) {
-        bool is_bad = false;
-        if (cpu_number_take(&numbers, *word, &is_bad)) {
-            if (is_bad)
-                return usage(error, "-cpu %s: '%s' is not a number that CPUID holds (family to 270, model to 255, stepping to 15)", value, *word);
-            config->cpu_signature = cpu_numbers_signature(&numbers);
-            continue;
-        }
-        if ((*word)[0] == '+' || (*word)[0] == '-') {
-            if (!(*word)[1])
-                return usage(error, "-cpu %s: '%s' lacks a feature name", value, *word);
-            cpu_feature_add(config, *word + 1, (*word)[0] == '+');
-            continue;
-        }
-        char *equals = strchr(*word, '=');
-        bool on = true;
-        if (g_str_has_prefix(*word, "vendor=")) {
-            if (strlen(*word + 7) != 12)
-                return usage(error, "-cpu %s: vendor must be 12 characters, for example AuthenticAMD", value);
-            replace(&config->cpu_vendor, *word + 7);
-            continue;
-        }
-        if (equals) {
-            *equals = 0;
-            if (!parse_bool(equals + 1, &on)) {
-                g_ptr_array_add(config->ignored, g_strdup_printf("-cpu %s=%s", *word, equals + 1));
-                continue;
-            }
-        }
-        if (!(*word)[0])
-            return usage(error, "-cpu %s: empty feature", value);
-        if (is_cpu_switch(*word))
-            g_ptr_array_add(config->ignored, g_strdup_printf("-cpu %s", *word));
-        else
-            cpu_feature_add(config, *word, on);
-    }
     return TRUE;
 }
 
@@ -542,13 +356,13 @@ static const ArgRow arg_rows[] = {
     { "h", NULL, arg_help, NULL },
     { "help", NULL, arg_help, "this text" },
     { "version", NULL, arg_version, "name and version" },
-    { "accel", "MODE[:MODE…]", arg_accel, "bt (or tcg), kvm, hv, hwmmu, auto; a list falls back to its next entry" },
+    { "accel", "MODE[:MODE…]", accel_args_parse, "bt (or tcg), kvm, hv, hwmmu, auto; a list falls back to its next entry" },
     { "enable-kvm", NULL, arg_enable_kvm, "same as -accel kvm" },
-    { "M", "TYPE[,prop=value…]", arg_machine, NULL },
-    { "machine", "TYPE[,accel=…][,acpi=|hpet=|pit=|i8042=on|off]", arg_machine, "pc, q35 or microvm" },
+    { "M", "TYPE[,prop=value…]", machine_args_parse, NULL },
+    { "machine", "TYPE[,accel=…][,acpi=|hpet=|pit=|i8042=on|off]", machine_args_parse, "pc, q35 or microvm" },
     { "m", "SIZE", arg_memory, "guest memory in MiB, or with suffix K M G T (default 128)" },
     { "smp", "N", arg_smp, "virtual CPUs (1 in this version)" },
-    { "cpu", "MODEL[,+feature][,-feature]", arg_cpu, "CPU model" },
+    { "cpu", "MODEL[,+feature][,-feature]", cpu_args_parse, "CPU model; -cpu help lists them" },
     { "kernel", "FILE", arg_kernel, "bzImage, multiboot or PVH ELF kernel" },
     { "initrd", "FILE", arg_initrd, "initial RAM disk, or multiboot modules FILE[ args][,FILE…]" },
     { "append", "TEXT", arg_append, "kernel command line" },

@@ -186,6 +186,12 @@ DriveConfig *drive_config_parse(const char *text, GError **error);
  */
 gboolean args_parse(Config *config, int argc, const char *const *argv, GError **error);
 
+/* Single options with a language of their own, as args_parse() calls them. */
+gboolean accel_args_parse(Config *config, const char *value, GError **error);
+gboolean machine_args_parse(Config *config, const char *value, GError **error);
+gboolean cpu_args_parse(Config *config, const char *value, GError **error);
+const char *cpu_model_name(unsigned index); /* from 0; NULL behind the last one */
+
 /* args_help: the text of -help.   args_version: first line as QEMU's, so that scripts find "QEMU emulator version M.m.u". */
 char *args_help(void);
 char *args_version(void);

@@ -5,6 +5,7 @@
 
 #include "config/config.h"
 #include "core/error.h"
+#include "core/cpuid.h"
 #include "core/log.h"
 
 /* Words are separated by "|", because values contain spaces and commas. */
@@ -36,6 +37,8 @@ static const struct {
     { "-smp|x", "-smp: cpus=x must be a number" },
     { "-cpu|,+x", "the first word must be a model" },
     { "-cpu|max,+", "lacks a feature name" },
+    { "-cpu|pentium9", "-cpu pentium9: unknown model; known: max, host" },
+    { "-cpu|-v2", "unknown model" },
     { "-cpu|max,family=x", "is not a number that CPUID holds" },
     { "-cpu|max,stepping=16", "is not a number that CPUID holds" },
     { "-serial|frob", "-serial frob: unknown back end" },
@@ -100,6 +103,42 @@ START_TEST(accepted_row)
 }
 END_TEST
 
+/* A model is a level, and a part when it is named after one. */
+static const struct {
+    const char *line, *vendor;
+    uint32_t signature;
+    const char *has, *lacks; /* features of those that every x86-64 host here has */
+} cpu_models[] = {
+    { "max", NULL, 0, "lm", NULL },
+    { "qemu64", NULL, 0, "x2apic", NULL },
+    { "kvm32", NULL, 0, "sse2", "lm" },
+    { "x86-64-v1", NULL, 0, "lm", "popcnt" },
+    { "Nehalem-v2", "GenuineIntel", 0x106a3, "lm", "avx" },
+    { "Haswell-noTSX-IBRS", "GenuineIntel", 0x306c4, "smep", "smap" },
+    { "sandybridge,+smep", "GenuineIntel", 0x206a1, "smep", "avx2" },
+    { "EPYC-Rome,vendor=GenuineIntel,family=6,model=1", "GenuineIntel", 0x00610, "lm", "umip" },
+};
+
+START_TEST(cpu_model_row)
+{
+    g_autoptr(Config) config = config_new();
+    g_autoptr(GError) error = NULL;
+    g_autofree char *line = g_strconcat("-cpu|Opteron_G1,-lm|-cpu|", cpu_models[_i].line, NULL); /* the last one counts */
+    ck_assert_msg(parse(config, line, &error), "%s: %s", line, error ? error->message : "");
+    ck_assert_msg(!g_strcmp0(config->cpu_vendor, cpu_models[_i].vendor), "%s: %s", line, config->cpu_vendor);
+    ck_assert_msg(config->cpu_signature == cpu_models[_i].signature, "%s: %x", line, config->cpu_signature);
+    CpuidModel model;
+    cpuid_model_init(&model);
+    for (guint i = 0; i < config->cpu_features->len; i++) {
+        const ConfigCpuFeature *feature = g_ptr_array_index(config->cpu_features, i);
+        ck_assert_msg(cpuid_model_set(&model, feature->name, feature->on, &error), "%s", error ? error->message : "");
+    }
+    ck_assert_msg(cpuid_model_has(&model, cpu_models[_i].has), "%s: %s", line, cpu_models[_i].has);
+    if (cpu_models[_i].lacks)
+        ck_assert_msg(!cpuid_model_has(&model, cpu_models[_i].lacks), "%s: %s", line, cpu_models[_i].lacks);
+}
+END_TEST
+
 START_TEST(fields_are_filled)
 {
     g_autoptr(Config) config = config_new();
@@ -149,6 +188,7 @@ int main(void)
     TCase *tcase = tcase_create("all");
     tcase_add_loop_test(tcase, refused_row, 0, G_N_ELEMENTS(refused));
     tcase_add_loop_test(tcase, accepted_row, 0, G_N_ELEMENTS(accepted));
+    tcase_add_loop_test(tcase, cpu_model_row, 0, G_N_ELEMENTS(cpu_models));
     tcase_add_test(tcase, fields_are_filled);
     tcase_add_loop_test(tcase, text_row, 0, G_N_ELEMENTS(texts));
     suite_add_tcase(suite, tcase);
