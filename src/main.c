@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/sandbox.h"
 #include "host.h"
 #include "kvm/kvm.h"
 #include "kvm/slat.h"
@@ -61,6 +62,21 @@ static const CpuOps *engine_choose(Config *config, GError **error)
     return NULL;
 }
 
+/* What the main thread may still do follows from what may be asked of it: by monitors, and by a change of mode. */
+static gboolean sandbox_begin(const Config *config, GError **error)
+{
+    bool has_monitor = config->monitor || config->monitors->len || config->controls->len;
+    for (unsigned i = 0; i < config->nserials; i++)
+        has_monitor = has_monitor || config->serial_mon[i];
+    bool has_modes = config->accel != CONFIG_ACCEL_BT || config->long_mode_action == CONFIG_LONG_JUMP;
+    const SandboxConfig *sandbox = &config->sandbox;
+    SandboxParams params = {
+        .is_required = sandbox->is_required, .may_spawn = sandbox->spawn, .may_set_limits = sandbox->resources, .at_end = terminal_restore,
+        .may_open = sandbox->files == SANDBOX_FILES_ALLOW || (sandbox->files == SANDBOX_FILES_AUTO && (has_monitor || has_modes)),
+    };
+    return sandbox->is_off || sandbox_start(&params, error);
+}
+
 static int guest_run(Config *config)
 {
     g_autoptr(GError) error = NULL;
@@ -82,6 +98,8 @@ static int guest_run(Config *config)
         return fail(error);
     switcher_set_helper(vm_switcher(vm), slat_helper);
     monitor_attach(monitor, vm, host_this);
+    if (!sandbox_begin(config, &error))
+        return fail(error);
     g_autofree char *message = NULL;
     int status = vm_run(vm, &message);
     terminal_restore();

@@ -335,6 +335,46 @@ static gboolean arg_object(Config *config, const char *value, GError **error)
                         "memory-backend-file, iothread", type ? type : value);
 }
 
+/* *out_value: true for "allow".  @other: one more word that stands for "allow", or NULL. */
+static gboolean sandbox_word(Opts *opts, const char *key, const char *other, bool *out_value, bool *out_given, GError **error)
+{
+    const char *word = opts_take(opts, key);
+    *out_given = word != NULL;
+    if (!word)
+        return TRUE;
+    *out_value = !strcmp(word, "allow") || !g_strcmp0(word, other);
+    if (*out_value || !strcmp(word, "deny"))
+        return TRUE;
+    return usage(error, "-sandbox %s=%s: must be allow or deny%s%s", key, word, other ? " or " : "", other ? other : "");
+}
+
+static gboolean arg_sandbox(Config *config, const char *value, GError **error)
+{
+    g_autoptr(Opts) opts = opts_parse("-sandbox", value, "enable", error);
+    if (!opts)
+        return FALSE;
+    SandboxConfig sandbox = { 0 };
+    const char *enable = opts_take(opts, "enable");
+    bool is_on = true, ignored, given;
+    if (enable && !parse_bool(enable, &is_on))
+        return usage(error, "-sandbox %s: must be on or off", enable);
+    sandbox.is_off = !is_on;
+    sandbox.is_required = is_on;
+    bool files = false;
+    if (!sandbox_word(opts, "files", NULL, &files, &given, error))
+        return FALSE;
+    sandbox.files = !given ? SANDBOX_FILES_AUTO : files ? SANDBOX_FILES_ALLOW : SANDBOX_FILES_DENY;
+    /* Old calls and more privileges are never allowed; QEMU's words for them are understood. */
+    if (!sandbox_word(opts, "spawn", NULL, &sandbox.spawn, &given, error) ||
+        !sandbox_word(opts, "resourcecontrol", NULL, &sandbox.resources, &given, error) ||
+        !sandbox_word(opts, "obsolete", NULL, &ignored, &given, error) ||
+        !sandbox_word(opts, "elevateprivileges", "children", &ignored, &given, error) ||
+        !opts_done(opts, "on, off, files, spawn, resourcecontrol, obsolete, elevateprivileges", error))
+        return FALSE;
+    config->sandbox = sandbox;
+    return TRUE;
+}
+
 static gboolean arg_no_drive(Config *config, const char *value, GError **error)
 {
     return usage(error, "%s: IDE disks and -blockdev are not in this version; use -drive if=virtio,format=raw,file=PATH", value);
@@ -386,6 +426,7 @@ static const ArgRow arg_rows[] = {
     { "no-hpet", NULL, arg_no_hpet, NULL },
     { "rtc", "base=utc|localtime|DATE", arg_rtc, "start value of the real-time clock" },
     { "pidfile", "FILE", arg_pidfile, "write our process number" },
+    { "sandbox", "on|off[,files=|spawn=|resourcecontrol=allow|deny]", arg_sandbox, "system calls that we may still make when the guest runs" },
     { "d", "LIST", arg_log, "log categories; -d help lists them" },
     { "D", "FILE", arg_log_path, "log to a file instead of stderr" },
     { "daemonize", NULL, arg_daemonize, NULL },
@@ -417,7 +458,6 @@ static const ArgRow arg_rows[] = {
     { "object", "TYPE,id=ID[,…]", arg_object, NULL },
     { "uuid", "UUID", NULL, NULL },
     { "smbios", "…", NULL, NULL },
-    { "sandbox", "…", NULL, NULL },
     { "overcommit", "…", NULL, NULL },
     { "snapshot", NULL, arg_snapshot, "writes to disks are forgotten at the end" },
     { "audio", "…", NULL, NULL },

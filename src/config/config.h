@@ -88,6 +88,14 @@ typedef struct VirtioConfig {
     CharConfig *chardev; /* CONSOLE */
 } VirtioConfig;
 
+/* -sandbox */
+typedef struct SandboxConfig {
+    bool is_off;
+    bool is_required; /* "on" was written */
+    bool spawn, resources; /* allowed */
+    enum { SANDBOX_FILES_AUTO, SANDBOX_FILES_ALLOW, SANDBOX_FILES_DENY } files; /* AUTO: when a monitor or a mode may need them */
+} SandboxConfig;
+
 typedef struct ConfigCpuFeature {
     char *name;
     bool on;
@@ -153,6 +161,7 @@ typedef struct Config {
     bool one_insn;      /* bt translates one instruction at a time */
     GPtrArray *notices; /* char *: what the user should know, each with file:line */
 
+    SandboxConfig sandbox;
     char *pidfile;
     bool rtc_local; /* -rtc base=localtime */
     int64_t rtc_base; /* seconds since 1970, or -1: the host's time */

@@ -1,3 +1,4 @@
+#include "core/sandbox.h"
 #include "devices/virtio-blk.h"
 
 #include <errno.h>
@@ -198,6 +199,7 @@ static void *work(void *opaque)
         unsigned generation = blk->generation;
         blk->is_busy = blk->is_completing = true;
         g_mutex_unlock(&blk->work_lock);
+        sandbox_enter(SANDBOX_DISK); /* with the first request, when all is built */
         uint32_t written = execute(blk, request);
         g_mutex_lock(&blk->work_lock);
         blk->is_busy = false;

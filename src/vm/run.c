@@ -4,6 +4,7 @@
 #include <x86intrin.h>
 
 #include "core/log.h"
+#include "core/sandbox.h"
 
 #define FINISH_TIMEOUT_US (3 * G_TIME_SPAN_SECOND)
 
@@ -260,6 +261,7 @@ static void exit_handle(Run *run, const CpuExit *exit)
 static gpointer vcpu_thread(gpointer data)
 {
     Run *run = data;
+    sandbox_enter(SANDBOX_VCPU);
     g_mutex_lock(run->wires.lock);
     machine_reset(run);
     while (!run->finish) {

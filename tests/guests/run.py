@@ -183,6 +183,9 @@ def bad_input_rows(directory):
     good = small_guest("hello")
     rows = [
         (["-bogus"], "-bogus", 2),
+        (["-sandbox", "maybe", "-kernel", good], "-sandbox", 2),
+        (["-sandbox", "on,files=some", "-kernel", good], "files=some", 2),
+        (["-sandbox", "on,bogus=allow", "-kernel", good], "bogus", 2),
         (["-m"], "-m", 2),
         (["-m", "0"], "-m", 2),
         (["-m", "abc"], "-m", 2),
