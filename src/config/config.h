@@ -37,6 +37,13 @@ typedef enum ConfigAccel {
 /* What a guest in bt does when it enters long mode. */
 typedef enum ConfigLongMode { CONFIG_LONG_STAY, CONFIG_LONG_JUMP, CONFIG_LONG_STOP } ConfigLongMode;
 
+/* Where the local APICs of a guest in KVM are. */
+typedef enum ConfigIrqchip {
+    CONFIG_IRQCHIP_AUTO,  /* in the kernel, where it offers that */
+    CONFIG_IRQCHIP_OFF,   /* here */
+    CONFIG_IRQCHIP_SPLIT, /* in the kernel */
+} ConfigIrqchip;
+
 typedef enum CharKind {
     CHAR_NONE, /* nothing is connected and the device is not built */
     CHAR_NULL,
@@ -111,6 +118,7 @@ typedef struct Config {
     GArray *accels;       /* ConfigAccel, in order of preference; never empty after args */
     bool accel_is_list;   /* the user gave alternatives: falling back is allowed */
     ConfigAccel accel;    /* chosen by check.c */
+    ConfigIrqchip irqchip;
     uint64_t ram_bytes;
     unsigned ncpus;
     char *cpu_name;       /* "max", … */

@@ -43,6 +43,23 @@ static gboolean accel_append(Config *config, const char *option, const char *lis
     return TRUE;
 }
 
+/* "kernel-irqchip", of -machine and of -accel. */
+static gboolean irqchip_take(Config *config, Opts *opts, const char *option, GError **error)
+{
+    const char *value = opts_take(opts, "kernel-irqchip");
+    if (!value)
+        value = opts_take(opts, "kernel_irqchip");
+    if (!value)
+        return TRUE;
+    if (!strcmp(value, "on"))
+        g_ptr_array_add(config->ignored, g_strdup_printf("%s kernel-irqchip=on: 8259, I/O APIC and 8254 are always Segue's own, so that the "
+                                                         "guest can leave KVM; taken as split", option));
+    else if (strcmp(value, "off") != 0 && strcmp(value, "split") != 0)
+        return usage(error, "%s kernel-irqchip=%s: write split (local APICs in the kernel) or off", option, value);
+    config->irqchip = strcmp(value, "off") ? CONFIG_IRQCHIP_SPLIT : CONFIG_IRQCHIP_OFF;
+    return TRUE;
+}
+
 gboolean accel_args_parse(Config *config, const char *value, GError **error)
 {
     if (!strcmp(value, "help") || !strcmp(value, "?")) {
@@ -60,8 +77,8 @@ gboolean accel_args_parse(Config *config, const char *value, GError **error)
     static const char *const harmless[] = { "thread", "tb-size", "split-wx", "dirty-ring-size" };
     for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++)
         opts_take(opts, harmless[i]);
-    return opts_take_bool(opts, "one-insn-per-tb", &config->one_insn, error) &&
-           opts_done(opts, "accel thread tb-size one-insn-per-tb", error) && accel_append(config, "-accel", list, error);
+    return opts_take_bool(opts, "one-insn-per-tb", &config->one_insn, error) && irqchip_take(config, opts, "-accel", error) &&
+           opts_done(opts, "accel thread tb-size one-insn-per-tb kernel-irqchip", error) && accel_append(config, "-accel", list, error);
 }
 
 gboolean machine_args_parse(Config *config, const char *value, GError **error)
@@ -89,8 +106,8 @@ gboolean machine_args_parse(Config *config, const char *value, GError **error)
         if (!accel_append(config, "-machine accel", accel, error))
             return FALSE;
     }
-    static const char *const harmless[] = { "usb", "smm", "vmport", "dump-guest-core", "mem-merge", "kernel_irqchip", "kernel-irqchip",
-                                            "graphics", "sata", "smbus", "suppress-vmdesc", "nvdimm", "hmat", "memory-backend",
+    static const char *const harmless[] = { "usb", "smm", "vmport", "dump-guest-core", "mem-merge", "graphics",
+                                            "sata", "smbus", "suppress-vmdesc", "nvdimm", "hmat", "memory-backend",
                                             "pcspk-audiodev", "max-ram-below-4g", "rtc", "isa-serial", "x-option-roms",
                                             "auto-kernel-cmdline", "acpi-slots", "pic", "pcie", "ioapic2", "default-bus-bypass-iommu" };
     for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++) {
@@ -98,7 +115,8 @@ gboolean machine_args_parse(Config *config, const char *value, GError **error)
         if (given)
             g_ptr_array_add(config->ignored, g_strdup_printf("-machine %s=%s", harmless[i], given));
     }
-    return opts_take_bool(opts, "acpi", &config->has_acpi, error) && opts_take_bool(opts, "hpet", &config->has_hpet, error) &&
+    return irqchip_take(config, opts, "-machine", error) && opts_take_bool(opts, "acpi", &config->has_acpi, error) &&
+           opts_take_bool(opts, "hpet", &config->has_hpet, error) &&
            opts_take_bool(opts, "pit", &config->has_pit, error) && opts_take_bool(opts, "i8042", &config->has_i8042, error) &&
-           opts_done(opts, "type accel acpi hpet pit i8042", error);
+           opts_done(opts, "type accel kernel-irqchip acpi hpet pit i8042", error);
 }

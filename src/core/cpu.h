@@ -28,6 +28,13 @@ typedef struct CpuExit {
     const char *reason; /* SHUTDOWN, ERROR: a sentence, owned by the vCPU, valid until the next run() */
 } CpuExit;
 
+/* A local APIC as data: what moves between the machine's chip and an engine that has one itself. */
+typedef struct CpuApic {
+    uint64_t base;         /* MSR APIC_BASE */
+    uint64_t tsc_deadline; /* MSR; 0: not armed */
+    uint8_t page[4096];    /* the registers where the xAPIC page has them, current count included; the x2APIC ID has no shift */
+} CpuApic;
+
 /* What an engine may ask of the machine.  Every call takes the machine lock itself; called from the vCPU's thread only, with the
  * host's own FPU and vector state. @opaque is CpuConfig.host_opaque. */
 typedef struct CpuHost {
@@ -43,6 +50,8 @@ typedef struct CpuHost {
     bool (*apic_msr_write)(void *opaque, uint32_t msr, uint64_t value);
     uint64_t (*cr8_read)(void *opaque);              /* TPR bits 7:4 */
     void (*cr8_write)(void *opaque, uint64_t value); /* 0–15 */
+    /* eoi: the engine's local APIC ended the level-triggered @vector.  Engines without one never call it. */
+    void (*eoi)(void *opaque, uint8_t vector);
 } CpuHost;
 
 typedef struct CpuConfig {
@@ -52,6 +61,7 @@ typedef struct CpuConfig {
     void *host_opaque;
     const struct CpuidModel *cpuid; /* what CPUID answers; outlives the vCPU */
     int64_t tsc_offset;             /* guest TSC = host TSC + offset */
+    bool wants_apic;                /* the local APICs shall be the engine's, if it is one that can have them */
     bool stops_at_long_mode;        /* return LONG_MODE_ENTRY; an engine in which guests enter it unseen ignores this */
 } CpuConfig;
 
@@ -76,6 +86,13 @@ typedef struct CpuOps {
     /* set_irq: the level of the vCPU's INTR input changed: an interrupt waits in the controllers, or no longer.  Any thread. */
     void (*set_irq)(Cpu *cpu, bool level);
     void (*nmi)(Cpu *cpu); /* latches one NMI.  Any thread */
+    /* Only with Cpu.has_apic.  msi: an interrupt message as a device writes it (SDM 3A 11.11), to whichever local APIC of this machine it
+     * names.  Any thread.  Returns: whether one took it.   route: what pin @pin of the I/O APIC will send as msi(), so that the end of a
+     * level-triggered one is told by CpuHost.eoi(); @data 0: nothing.   apic_get, apic_set: the whole chip; the vCPU is not in run(). */
+    bool (*msi)(Cpu *cpu, uint64_t address, uint32_t data);
+    void (*route)(Cpu *cpu, unsigned pin, uint64_t address, uint32_t data);
+    void (*apic_get)(Cpu *cpu, CpuApic *out_apic);
+    void (*apic_set)(Cpu *cpu, const CpuApic *apic);
     /* text: human-readable statistics and registers for logs and the monitor; (transfer full). */
     char *(*describe)(Cpu *cpu);
     /* counters: calls @row for each.  Any thread, also while the vCPU runs: values may be a moment old.  May be NULL. */
@@ -85,6 +102,8 @@ typedef struct CpuOps {
 /* Every engine's vCPU begins with this. */
 struct Cpu {
     const CpuOps *ops;
+    /* The local APIC is in the engine, and set_irq() is about the 8259's output only; HLT and waiting for SIPI happen inside run(). */
+    bool has_apic;
 };
 
 /* One CPUID leaf of the model fixed at power-on. */

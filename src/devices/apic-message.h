@@ -52,3 +52,12 @@ static inline ApicMessage apic_message_from_msi(uint64_t address, uint32_t data)
         .vector = data & 0xff,
     };
 }
+
+/* apic_message_to_msi: the address and data that a device would write for @message; no answer for x2APIC destinations above 255. */
+static inline uint64_t apic_message_to_msi(const ApicMessage *message, uint32_t *out_data)
+{
+    bool is_lowest = message->delivery == APIC_LOWEST_PRIORITY;
+    *out_data = message->vector | (uint32_t)(message->delivery & 7) << 8 | (message->is_level ? 1u << 15 : 0) |
+                (message->is_deassert ? 0 : 1u << 14);
+    return 0xfee00000u | (message->destination & 0xff) << 12 | (is_lowest ? 8u : 0) | (message->is_logical ? 4u : 0);
+}

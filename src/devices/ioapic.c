@@ -25,17 +25,27 @@ struct Ioapic {
     IoapicState s;
 };
 
-static bool send(Ioapic *ioapic, unsigned pin)
+static ApicMessage rte_message(uint64_t rte)
 {
-    uint64_t rte = ioapic->s.rte[pin];
-    ApicMessage message = {
+    return (ApicMessage){
         .destination = (uint32_t)(rte >> 56),
         .is_logical = rte >> 11 & 1,
         .is_level = (rte & RTE_LEVEL) != 0,
         .delivery = rte >> 8 & 7,
         .vector = rte & 0xff,
     };
+}
+
+static bool send(Ioapic *ioapic, unsigned pin)
+{
+    ApicMessage message = rte_message(ioapic->s.rte[pin]);
     return apic_send(ioapic->wires.sink, &message);
+}
+
+bool ioapic_level_message(const Ioapic *ioapic, unsigned pin, ApicMessage *out_message)
+{
+    *out_message = rte_message(ioapic->s.rte[pin]);
+    return out_message->is_level;
 }
 
 /* A level pin sends when it is high, unmasked, and the last one has been ended. */
@@ -103,6 +113,9 @@ static void set_rte(Ioapic *ioapic, unsigned pin, uint64_t value)
     if (!(rte & RTE_LEVEL))
         rte &= ~RTE_REMOTE_IRR;
     ioapic->s.rte[pin] = rte;
+    bool is_route = (old | rte) & RTE_LEVEL && (old ^ rte) & ~(RTE_MASKED | RTE_REMOTE_IRR);
+    if (is_route && ioapic->wires.route_changed)
+        ioapic->wires.route_changed(ioapic->wires.opaque, pin);
     service_level(ioapic, pin);
 }
 
@@ -176,8 +189,11 @@ void ioapic_reset(Ioapic *ioapic)
     memset(&ioapic->s, 0, sizeof ioapic->s);
     ioapic->s.lines = lines;
     ioapic->s.id = ioapic->wires.id & 15;
-    for (unsigned pin = 0; pin < IOAPIC_NPINS; pin++)
+    for (unsigned pin = 0; pin < IOAPIC_NPINS; pin++) {
         ioapic->s.rte[pin] = RTE_MASKED;
+        if (ioapic->wires.route_changed)
+            ioapic->wires.route_changed(ioapic->wires.opaque, pin);
+    }
 }
 
 Ioapic *ioapic_new(const IoapicWires *wires)

@@ -21,6 +21,8 @@ typedef struct Ioapic Ioapic;
 typedef struct IoapicWires {
     ApicSink sink;
     uint8_t id; /* initial APIC ID, 4 bits */
+    void (*route_changed)(void *opaque, unsigned pin); /* a level-triggered entry came, went or means another message now; may be NULL */
+    void *opaque;
 } IoapicWires;
 
 extern const BusOps ioapic_ops; /* IOAPIC_SIZE bytes at IOAPIC_BASE */
@@ -35,6 +37,8 @@ IrqLine ioapic_pin(Ioapic *ioapic, unsigned pin);
 
 /* ioapic_eoi: a local APIC ended level-triggered @vector.  @ioapic is an Ioapic; the shape fits lapic_bus_set_eoi(). */
 void ioapic_eoi(void *ioapic, uint8_t vector);
+/* ioapic_level_message: what level-triggered pin @pin sends, masked or not.  Returns: false when it is edge-triggered. */
+bool ioapic_level_message(const Ioapic *ioapic, unsigned pin, ApicMessage *out_message);
 /* ioapic_handles: whether a level pin uses @vector (engines that filter EOIs ask). */
 bool ioapic_handles(const Ioapic *ioapic, uint8_t vector);
 extern const StateOps ioapic_state; /* device is the Ioapic */

@@ -4,6 +4,7 @@ struct LapicBus {
     GPtrArray *lapics; /* of Lapic, not owned */
     void (*eoi)(void *opaque, uint8_t vector);
     void *eoi_opaque;
+    ApicSink remote; /* deliver NULL: the chips are in charge */
 };
 
 LapicBus *lapic_bus_new(void)
@@ -25,6 +26,17 @@ void lapic_bus_set_eoi(LapicBus *bus, void (*eoi)(void *opaque, uint8_t vector),
 {
     bus->eoi = eoi;
     bus->eoi_opaque = opaque;
+}
+
+bool lapic_bus_is_remote(const LapicBus *bus) { return bus->remote.deliver != NULL; }
+
+void lapic_bus_set_remote(LapicBus *bus, ApicSink remote)
+{
+    bus->remote = remote;
+    for (unsigned i = 0; i < bus->lapics->len; i++) {
+        lapic_timer_rearm(g_ptr_array_index(bus->lapics, i));
+        lapic_update(g_ptr_array_index(bus->lapics, i));
+    }
 }
 
 void lapic_bus_eoi(LapicBus *bus, uint8_t vector)
@@ -83,6 +95,8 @@ static bool deliver_lowest(LapicBus *bus, const ApicMessage *message)
 
 bool lapic_bus_deliver(LapicBus *bus, const ApicMessage *message)
 {
+    if (lapic_bus_is_remote(bus))
+        return apic_send(bus->remote, message);
     if (message->delivery == APIC_LOWEST_PRIORITY)
         return deliver_lowest(bus, message);
     bool accepted = false;

@@ -100,11 +100,12 @@ void lapic_timer_set_divide(Lapic *lapic, uint32_t value);
 void lapic_timer_set_lvt(Lapic *lapic, uint32_t value);
 void lapic_timer_set_deadline(Lapic *lapic, uint64_t tsc);
 void lapic_timer_restore(Lapic *lapic, uint32_t current_count);
-void lapic_timer_rearm(Lapic *lapic); /* the clock, the TSC or the state was set from outside */
+void lapic_timer_rearm(Lapic *lapic); /* the clock, the TSC or the state was set from outside, or the bus became remote or ceased to be */
 
 /* lapic-bus.c */
 void lapic_bus_add(LapicBus *bus, Lapic *lapic);
 void lapic_bus_remove(LapicBus *bus, Lapic *lapic);
+bool lapic_bus_is_remote(const LapicBus *bus);
 void lapic_bus_eoi(LapicBus *bus, uint8_t vector);
 typedef enum LapicGroup { LAPIC_GROUP_ALL, LAPIC_GROUP_OTHERS } LapicGroup;
 bool lapic_bus_deliver_group(LapicBus *bus, Lapic *sender, LapicGroup group, const ApicMessage *message);

@@ -314,3 +314,17 @@ void lapic_load_page(Lapic *lapic, const uint8_t page[LAPIC_SIZE])
     lapic_timer_restore(lapic, page_word(page, LAPIC_TMCCT));
     lapic_update(lapic);
 }
+
+void lapic_give(const Lapic *lapic, CpuApic *out_apic)
+{
+    out_apic->base = lapic->s.apic_base;
+    out_apic->tsc_deadline = lapic->s.tsc_deadline;
+    lapic_save_page(lapic, out_apic->page);
+}
+
+void lapic_take(Lapic *lapic, const CpuApic *apic)
+{
+    lapic->s.apic_base = apic->base;
+    lapic_load_page(lapic, apic->page);
+    lapic_timer_set_deadline(lapic, apic->tsc_deadline);
+}

@@ -29,7 +29,9 @@ static void arm_deadline(Lapic *lapic)
 
 static void arm(Lapic *lapic)
 {
-    if (mode(lapic) == TIMER_TSC_DEADLINE && lapic->s.tsc_deadline)
+    if (lapic_bus_is_remote(lapic->wires.bus))
+        timer_arm(lapic->timer, TIMER_NEVER);
+    else if (mode(lapic) == TIMER_TSC_DEADLINE && lapic->s.tsc_deadline)
         arm_deadline(lapic);
     else if (lapic->s.timer_running)
         timer_arm(lapic->timer, lapic->s.timer_start_ns + period_ns(lapic));
@@ -56,6 +58,8 @@ static void poll_deadline(Lapic *lapic)
 
 void lapic_timer_poll(Lapic *lapic)
 {
+    if (lapic_bus_is_remote(lapic->wires.bus))
+        return;
     if (mode(lapic) == TIMER_TSC_DEADLINE) {
         poll_deadline(lapic);
         return;
@@ -160,7 +164,7 @@ void lapic_timer_set_deadline(Lapic *lapic, uint64_t tsc)
     if (mode(lapic) != TIMER_TSC_DEADLINE)
         return;
     lapic->s.tsc_deadline = tsc;
-    if (tsc && lapic->wires.guest_tsc(lapic->wires.opaque) >= tsc)
+    if (tsc && !lapic_bus_is_remote(lapic->wires.bus) && lapic->wires.guest_tsc(lapic->wires.opaque) >= tsc)
         poll_deadline(lapic);
     else
         arm(lapic);

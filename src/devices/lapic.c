@@ -36,9 +36,12 @@ static bool passes_pic(const Lapic *lapic)
     return !lapic_is_enabled(lapic) || (!(lint0 & LVT_MASKED) && LVT_DELIVERY(lint0) == APIC_EXTINT);
 }
 
-static bool pic_waits(const Lapic *lapic) { return lapic->s.lint[0] && passes_pic(lapic); }
+static bool is_remote(const Lapic *lapic) { return lapic_bus_is_remote(lapic->wires.bus); }
 
-bool lapic_irq_waits(const Lapic *lapic) { return pic_waits(lapic) || deliverable(lapic) >= 0; }
+/* Whether a remote APIC lets it through is known there. */
+static bool pic_waits(const Lapic *lapic) { return lapic->s.lint[0] && (is_remote(lapic) || passes_pic(lapic)); }
+
+bool lapic_irq_waits(const Lapic *lapic) { return pic_waits(lapic) || (!is_remote(lapic) && deliverable(lapic) >= 0); }
 
 void lapic_update(Lapic *lapic)
 {
@@ -54,6 +57,8 @@ int lapic_acknowledge(Lapic *lapic)
     int vector;
     if (pic_waits(lapic) && lapic->wires.pic_acknowledge) {
         vector = lapic->wires.pic_acknowledge(lapic->wires.opaque);
+    } else if (is_remote(lapic)) {
+        vector = -1;
     } else {
         vector = deliverable(lapic);
         if (vector >= 0) {
@@ -124,6 +129,11 @@ bool lapic_deliver(Lapic *lapic, const ApicMessage *message)
 void lapic_lvt_fire(Lapic *lapic, unsigned entry)
 {
     uint32_t value = lapic->s.lvt[entry];
+    if (is_remote(lapic)) {
+        if (entry == LVT_LINT1 && lapic->wires.nmi)
+            lapic->wires.nmi(lapic->wires.opaque);
+        return;
+    }
     if (value & LVT_MASKED || !lapic_is_enabled(lapic))
         return;
     ApicMessage message = {.delivery = LVT_DELIVERY(value), .vector = value & 0xff};

@@ -12,6 +12,7 @@
 #include "core/addr.h"
 #include "core/bus.h"
 #include "core/clock.h"
+#include "core/cpu.h"
 #include "core/irq.h"
 #include "core/stream.h"
 #include "devices/apic-message.h"
@@ -50,6 +51,10 @@ void lapic_bus_set_eoi(LapicBus *bus, void (*eoi)(void *opaque, uint8_t vector),
  * Returns: whether one accepted it. */
 bool lapic_bus_deliver(LapicBus *bus, const ApicMessage *message);
 ApicSink lapic_bus_sink(LapicBus *bus); /* the same as a sink */
+/* lapic_bus_set_remote: the local APICs are @remote's from now on, an engine's: messages go there.  The chips here neither interrupt nor count
+ * then; all they do is to pass the 8259's INTR and NMI on, and to hold what lapic_take() gave them.  An empty sink: they are in charge again,
+ * with the timers as taken. */
+void lapic_bus_set_remote(LapicBus *bus, ApicSink remote);
 
 Lapic *lapic_new(const LapicWires *wires);
 void lapic_free(Lapic *lapic);
@@ -83,6 +88,9 @@ void lapic_tsc_changed(Lapic *lapic);
 /* lapic_save_page, lapic_load_page: the chip in the layout of its xAPIC page (as KVM_GET_LAPIC has it), current count
  * included, for switching and snapshots.  TSC deadline and APIC_BASE travel as MSRs: load APIC_BASE first, TSC_DEADLINE
  * last. */
+/* lapic_give, lapic_take: the same with APIC_BASE and TSC_DEADLINE, at once and without the rules for software. */
+void lapic_give(const Lapic *lapic, CpuApic *out_apic);
+void lapic_take(Lapic *lapic, const CpuApic *apic);
 void lapic_save_page(const Lapic *lapic, uint8_t out_page[LAPIC_SIZE]);
 void lapic_load_page(Lapic *lapic, const uint8_t page[LAPIC_SIZE]);
 

@@ -7,6 +7,7 @@
 
 #include "kvm/kvm.h"
 #include "kvm/state.h"
+#include "kvm/vm.h"
 
 #define KVM_PATH "/dev/kvm"
 #define KVM_CPU_KICK_SIGNAL SIGRTMIN
@@ -21,10 +22,10 @@ typedef struct KvmCpu {
     const CpuHost *host;
     void *host_opaque;
 
-    int kvm, vm, vcpu; /* file descriptors */
+    KvmVm *vm;
+    int vcpu; /* file descriptor */
     struct kvm_run *run;
     size_t run_size;
-    unsigned nslots; /* of RAM, that KVM knows already */
     bool has_xcrs, has_tsc_offset;
     bool msr_ok[KVM_STATE_NMSRS]; /* KVM has this MSR */
     uint64_t xfeatures;           /* XSAVE components that KVM_SET_XSAVE takes */
@@ -35,7 +36,8 @@ typedef struct KvmCpu {
     pthread_t thread; /* valid while place is not OUT */
 
     /* The vCPU's thread only. */
-    bool halted;
+    bool halted;            /* without KVM's APIC: KVM forgets HLT */
+    bool is_halted_inside;  /* with it, as last saved */
     bool is_completion_due; /* an access was served; the instruction ends at the next KVM_RUN */
     bool is_cr8_stale;      /* the guest may have written the TPR in the APIC's page */
     uint64_t cr8, apic_base; /* as the machine's APIC has them */
@@ -53,9 +55,20 @@ void kvm_cpu_kick_thread(KvmCpu *cpu);
 void kvm_cpu_complete(KvmCpu *cpu);
 /* kvm_cpu_fail: the first failure counts. */
 void kvm_cpu_fail(KvmCpu *cpu, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* kvm_cpu_ioctl: a request about the vCPU's state; a refusal is the vCPU's failure.  KVM_CPU_IOCTL() names it in the message. */
+bool kvm_cpu_ioctl(KvmCpu *cpu, unsigned long request, const char *name, void *argument);
+#define KVM_CPU_IOCTL(cpu, request, argument) kvm_cpu_ioctl(cpu, request, #request, argument)
 /* kvm_slots_sync: tells KVM of RAM and ROM slots it has not seen. */
 bool kvm_slots_sync(KvmCpu *cpu);
 const char *kvm_exit_name(unsigned reason);
+
+/* Local APICs in the kernel: CpuOps.msi and so on.   kvm_apic_activity_…: halted or running, which KVM knows only then. */
+bool kvm_apic_msi(Cpu *base, uint64_t address, uint32_t data);
+void kvm_apic_route(Cpu *base, unsigned pin, uint64_t address, uint32_t data);
+void kvm_apic_get(Cpu *base, CpuApic *out_apic);
+void kvm_apic_set(Cpu *base, const CpuApic *apic);
+bool kvm_apic_activity_load(KvmCpu *cpu, const X86State *state);
+void kvm_apic_activity_save(KvmCpu *cpu);
 
 /* kvm_cpuid_set: gives the vCPU what KVM supports of the machine's CPU model. */
 bool kvm_cpuid_set(KvmCpu *cpu, GError **error);

@@ -2,7 +2,6 @@
  * Creation, state in and out, and the calls from other threads.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,10 +12,6 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "kvm/cpu-int.h"
-
-/* Four pages in the PCI hole that KVM on Intel needs for itself: three for a TSS, one for an identity map. */
-#define TSS_GPA 0xfeffd000u
-#define IDENTITY_MAP_GPA UINT64_C(0xfeffc000)
 
 static KvmCpu *kvm_cpu(Cpu *cpu) { return (KvmCpu *)cpu; }
 
@@ -45,23 +40,13 @@ void kvm_cpu_fail(KvmCpu *cpu, const char *format, ...)
 
 bool kvm_slots_sync(KvmCpu *cpu)
 {
-    const Ram *ram = cpu->config.ram;
-    for (; cpu->nslots < ram->nslots; cpu->nslots++) {
-        const RamSlot *slot = &ram->slot[cpu->nslots];
-        struct kvm_userspace_memory_region region = {
-            .slot = cpu->nslots, .flags = slot->is_rom ? KVM_MEM_READONLY : 0, .guest_phys_addr = slot->start,
-            .memory_size = slot->size, .userspace_addr = (uintptr_t)slot->host,
-        };
-        if (ioctl(cpu->vm, KVM_SET_USER_MEMORY_REGION, &region) < 0) {
-            kvm_cpu_fail(cpu, "KVM refuses guest memory at %#" G_GINT64_MODIFIER "x: KVM_SET_USER_MEMORY_REGION: %s", slot->start,
-                         g_strerror(errno));
-            return false;
-        }
-    }
-    return true;
+    g_autofree char *refused = kvm_vm_slots(cpu->vm);
+    if (refused)
+        kvm_cpu_fail(cpu, "%s", refused);
+    return !refused;
 }
 
-static bool has_extension(const KvmCpu *cpu, int number) { return ioctl(cpu->kvm, KVM_CHECK_EXTENSION, number) > 0; }
+static bool has_extension(const KvmCpu *cpu, int number) { return ioctl(cpu->vm->kvm, KVM_CHECK_EXTENSION, number) > 0; }
 
 static void kvm_cpu_free(Cpu *base)
 {
@@ -70,45 +55,15 @@ static void kvm_cpu_free(Cpu *base)
         return;
     if (cpu->run)
         munmap(cpu->run, cpu->run_size);
-    const int fds[] = { cpu->vcpu, cpu->vm, cpu->kvm };
-    for (size_t i = 0; i < G_N_ELEMENTS(fds); i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
+    if (cpu->vcpu >= 0)
+        close(cpu->vcpu);
+    kvm_vm_unref(cpu->vm);
     g_free(cpu);
 }
 
 static gboolean fail(GError **error, const char *what)
 {
     g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "%s: %s", what, g_strerror(errno));
-    return FALSE;
-}
-
-/* KVM_CREATE_VM is interrupted by any signal that is pending. */
-static int vm_create(int kvm)
-{
-    int fd;
-    do
-        fd = ioctl(kvm, KVM_CREATE_VM, 0);
-    while (fd < 0 && errno == EINTR);
-    return fd;
-}
-
-static gboolean vm_open(KvmCpu *cpu, GError **error)
-{
-    cpu->kvm = open(KVM_PATH, O_RDWR | O_CLOEXEC);
-    if (cpu->kvm < 0)
-        return fail(error, KVM_PATH);
-    cpu->vm = vm_create(cpu->kvm);
-    if (cpu->vm < 0)
-        return fail(error, "KVM_CREATE_VM");
-    uint64_t identity_map = IDENTITY_MAP_GPA;
-    if (ioctl(cpu->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0)
-        return fail(error, "KVM_SET_IDENTITY_MAP_ADDR");
-    if (ioctl(cpu->vm, KVM_SET_TSS_ADDR, (unsigned long)TSS_GPA) < 0)
-        return fail(error, "KVM_SET_TSS_ADDR");
-    if (kvm_slots_sync(cpu))
-        return TRUE;
-    g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "%s", cpu->failure);
     return FALSE;
 }
 
@@ -126,10 +81,10 @@ static void msrs_probe(KvmCpu *cpu)
 
 static gboolean vcpu_open(KvmCpu *cpu, GError **error)
 {
-    cpu->vcpu = ioctl(cpu->vm, KVM_CREATE_VCPU, (unsigned long)cpu->config.index);
+    cpu->vcpu = ioctl(cpu->vm->vm, KVM_CREATE_VCPU, (unsigned long)cpu->config.index);
     if (cpu->vcpu < 0)
         return fail(error, "KVM_CREATE_VCPU");
-    int size = ioctl(cpu->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+    int size = ioctl(cpu->vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
     if (size < 0)
         return fail(error, "KVM_GET_VCPU_MMAP_SIZE");
     void *run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->vcpu, 0);
@@ -159,8 +114,10 @@ static Cpu *kvm_cpu_create(const CpuConfig *config, GError **error)
     cpu->config = *config;
     cpu->host = config->host;
     cpu->host_opaque = config->host_opaque;
-    cpu->kvm = cpu->vm = cpu->vcpu = -1;
-    if (vm_open(cpu, error) && vcpu_open(cpu, error))
+    cpu->vcpu = -1;
+    cpu->vm = kvm_vm_get(config, error);
+    cpu->base.has_apic = cpu->vm && cpu->vm->has_apic;
+    if (cpu->vm && vcpu_open(cpu, error))
         return &cpu->base;
     kvm_cpu_free(&cpu->base);
     return NULL;
@@ -168,14 +125,13 @@ static Cpu *kvm_cpu_create(const CpuConfig *config, GError **error)
 
 /* --- state --- */
 
-static bool set(KvmCpu *cpu, unsigned long request, const char *name, void *argument)
+bool kvm_cpu_ioctl(KvmCpu *cpu, unsigned long request, const char *name, void *argument)
 {
     if (ioctl(cpu->vcpu, request, argument) >= 0)
         return true;
     kvm_cpu_fail(cpu, "KVM refuses the vCPU's state: %s: %s", name, g_strerror(errno));
     return false;
 }
-#define SET(cpu, request, argument) set(cpu, request, #request, argument)
 
 /* KVM on AMD cuts SYSENTER_ESP and _EIP of an AMD guest to 32 bits (SYSENTER does not exist in its long mode).  The half that the guest
  * has not written since is still what was loaded. */
@@ -257,21 +213,23 @@ static void kvm_cpu_load(Cpu *base, const X86State *state)
     KvmState *kvm = &cpu->state;
     kvm_state_from(kvm, state);
     host_apic_load(cpu, state);
+    if (cpu->base.has_apic && !state->apic_base) /* that of the machine's chip stays */
+        cpu->host->apic_msr_read(cpu->host_opaque, X86_MSR_APIC_BASE, (uint64_t *)&kvm->sregs.apic_base);
     uint64_t xfeatures;
     memcpy(&xfeatures, (uint8_t *)kvm->xsave.region + 512, sizeof xfeatures);
     xfeatures &= cpu->xfeatures;
     memcpy((uint8_t *)kvm->xsave.region + 512, &xfeatures, sizeof xfeatures);
 
-    bool is_ok = SET(cpu, KVM_SET_REGS, &kvm->regs) && SET(cpu, KVM_SET_SREGS2, &kvm->sregs) && SET(cpu, KVM_SET_XSAVE, &kvm->xsave);
+    bool is_ok = kvm_apic_activity_load(cpu, state) && KVM_CPU_IOCTL(cpu, KVM_SET_REGS, &kvm->regs) && KVM_CPU_IOCTL(cpu, KVM_SET_SREGS2, &kvm->sregs) && KVM_CPU_IOCTL(cpu, KVM_SET_XSAVE, &kvm->xsave);
     if (is_ok && cpu->has_xcrs)
-        is_ok = SET(cpu, KVM_SET_XCRS, &kvm->xcrs);
-    is_ok = is_ok && SET(cpu, KVM_SET_DEBUGREGS, &kvm->debugregs);
+        is_ok = KVM_CPU_IOCTL(cpu, KVM_SET_XCRS, &kvm->xcrs);
+    is_ok = is_ok && KVM_CPU_IOCTL(cpu, KVM_SET_DEBUGREGS, &kvm->debugregs);
     if (is_ok) {
         msrs_transfer(cpu, KVM_SET_MSRS);
         tsc_load(cpu, state);
-        SET(cpu, KVM_SET_VCPU_EVENTS, &kvm->events);
+        KVM_CPU_IOCTL(cpu, KVM_SET_VCPU_EVENTS, &kvm->events);
     }
-    cpu->halted = state->halted;
+    cpu->halted = state->halted && !cpu->base.has_apic;
     __atomic_store_n(&cpu->nmi_line, false, __ATOMIC_SEQ_CST);
     cpu->run->cr8 = state->cr8;
     cpu->run->ready_for_interrupt_injection = 0; /* KVM says at the next exit */
@@ -283,13 +241,14 @@ static void kvm_cpu_save(Cpu *base, X86State *out_state)
     KvmCpu *cpu = kvm_cpu(base);
     kvm_cpu_complete(cpu);
     KvmState *kvm = &cpu->state;
-    SET(cpu, KVM_GET_VCPU_EVENTS, &kvm->events); /* first: it settles what is pending */
-    SET(cpu, KVM_GET_REGS, &kvm->regs);
-    SET(cpu, KVM_GET_SREGS2, &kvm->sregs);
-    SET(cpu, KVM_GET_XSAVE, &kvm->xsave);
+    kvm_apic_activity_save(cpu);
+    KVM_CPU_IOCTL(cpu, KVM_GET_VCPU_EVENTS, &kvm->events); /* first: it settles what is pending */
+    KVM_CPU_IOCTL(cpu, KVM_GET_REGS, &kvm->regs);
+    KVM_CPU_IOCTL(cpu, KVM_GET_SREGS2, &kvm->sregs);
+    KVM_CPU_IOCTL(cpu, KVM_GET_XSAVE, &kvm->xsave);
     if (cpu->has_xcrs)
-        SET(cpu, KVM_GET_XCRS, &kvm->xcrs);
-    SET(cpu, KVM_GET_DEBUGREGS, &kvm->debugregs);
+        KVM_CPU_IOCTL(cpu, KVM_GET_XCRS, &kvm->xcrs);
+    KVM_CPU_IOCTL(cpu, KVM_GET_DEBUGREGS, &kvm->debugregs);
     msrs_transfer(cpu, KVM_GET_MSRS);
     struct {
         struct kvm_msrs head;
@@ -297,11 +256,13 @@ static void kvm_cpu_save(Cpu *base, X86State *out_state)
     } tsc = { .head.nmsrs = 1, .entry.index = X86_MSR_TSC };
     if (ioctl(cpu->vcpu, KVM_GET_MSRS, &tsc) == 1)
         kvm->tsc = tsc.entry.data;
-    kvm->halted = cpu->halted;
+    kvm->halted = cpu->halted || cpu->is_halted_inside;
     kvm_state_to(kvm, out_state);
     if (!tsc_offset_transfer(cpu, KVM_GET_DEVICE_ATTR, &out_state->tsc_offset))
         out_state->tsc_offset = (int64_t)(kvm->tsc - __rdtsc());
     out_state->nmi_pending |= __atomic_load_n(&cpu->nmi_line, __ATOMIC_SEQ_CST);
+    if (cpu->base.has_apic)
+        return; /* CR8 and APIC_BASE are KVM's own */
     out_state->cr8 = cpu->host->cr8_read(cpu->host_opaque);
     cpu->host->apic_msr_read(cpu->host_opaque, X86_MSR_APIC_BASE, &out_state->apic_base);
 }
@@ -341,6 +302,13 @@ static void kvm_cpu_nmi(Cpu *base)
     KvmCpu *cpu = kvm_cpu(base);
     __atomic_store_n(&cpu->nmi_line, true, __ATOMIC_SEQ_CST);
     kvm_cpu_kick_thread(cpu);
+}
+
+gboolean kvm_dirty_log(Cpu *cpu, bool on, GError **error) { return kvm_vm_log(kvm_cpu(cpu)->vm, on, error); }
+
+gboolean kvm_dirty_take(Cpu *cpu, unsigned slot, uint64_t *out_bits, GError **error)
+{
+    return kvm_vm_dirty(kvm_cpu(cpu)->vm, slot, out_bits, error);
 }
 
 static char *kvm_cpu_describe(Cpu *base)
@@ -400,6 +368,10 @@ const CpuOps kvm_cpu_ops = {
     .kick = kvm_cpu_kick,
     .set_irq = kvm_cpu_set_irq,
     .nmi = kvm_cpu_nmi,
+    .msi = kvm_apic_msi,
+    .route = kvm_apic_route,
+    .apic_get = kvm_apic_get,
+    .apic_set = kvm_apic_set,
     .describe = kvm_cpu_describe,
     .counters = kvm_cpu_counters,
 };

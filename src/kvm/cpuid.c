@@ -142,12 +142,12 @@ gboolean kvm_cpuid_check(const CpuidModel *model, bool has_apic, GError **error)
 
 bool kvm_cpuid_set(KvmCpu *cpu, GError **error)
 {
-    g_autofree struct kvm_cpuid2 *supported = supported_get(cpu->kvm, error);
+    g_autofree struct kvm_cpuid2 *supported = supported_get(cpu->vm->kvm, error);
     if (!supported)
         return false;
     const CpuidModel *model = cpu->config.cpuid;
     g_autofree struct kvm_cpuid2 *cpuid = g_malloc0(sizeof *cpuid + G_N_ELEMENTS(model->leaf) * sizeof cpuid->entries[0]);
-    kvm_cpuid_cut(model, supported, cpu->config.index, false, cpuid->entries, &cpuid->nent, &cpu->xfeatures);
+    kvm_cpuid_cut(model, supported, cpu->config.index, cpu->base.has_apic, cpuid->entries, &cpuid->nent, &cpu->xfeatures);
     if (ioctl(cpu->vcpu, KVM_SET_CPUID2, cpuid) < 0) {
         g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "KVM_SET_CPUID2: KVM refuses the CPU model: %s", g_strerror(errno));
         return false;

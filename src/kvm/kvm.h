@@ -43,6 +43,9 @@ gboolean kvm_require(KvmMmu wanted, GError **error);
 /* kvm_check: the decision of kvm_require() on a given probe. */
 gboolean kvm_check(const KvmProbe *probe, KvmMmu wanted, GError **error);
 
+/* kvm_has_apic: KVM offers local APICs alone, without the other interrupt controllers (KVM_CAP_SPLIT_IRQCHIP). */
+bool kvm_has_apic(void);
+
 /**
  * kvm_cpuid_restrict: takes from @model what KVM on this host does not offer a guest, so that it may move there at any time.
  * @has_apic: the guest's local APIC will be KVM's, which alone has x2APIC and TSC-deadline
@@ -53,3 +56,14 @@ gboolean kvm_cpuid_restrict(CpuidModel *model, bool has_apic, GError **error);
 
 /* kvm_cpuid_check: FALSE with VMM_ERROR_NO_MODE when @model, as a guest already has it, is more than KVM on this host offers. */
 gboolean kvm_cpuid_check(const CpuidModel *model, bool has_apic, GError **error);
+
+/* kvm_dirty_log: KVM notes from now on which pages of guest RAM the guest writes; @cpu is any vCPU of the machine.   FALSE with VMM_ERROR_HOST.
+ * What the monitor itself writes is told by Ram.written only. */
+gboolean kvm_dirty_log(Cpu *cpu, bool on, GError **error);
+/**
+ * kvm_dirty_take: the pages of RAM slot @slot written since the last call or kvm_dirty_log(); the note is cleared.
+ * @out_bits: room for a bit a page of the slot, rounded up to whole words; page 0 is bit 0 of word 0
+ *
+ * Any thread.  FALSE with VMM_ERROR_HOST.
+ */
+gboolean kvm_dirty_take(Cpu *cpu, unsigned slot, uint64_t *out_bits, GError **error);

@@ -21,6 +21,7 @@ static const struct {
     NEEDED(KVM_CAP_USER_MEMORY),     NEEDED(KVM_CAP_SET_TSS_ADDR), NEEDED(KVM_CAP_EXT_CPUID),       NEEDED(KVM_CAP_VCPU_EVENTS),
     NEEDED(KVM_CAP_DEBUGREGS),       NEEDED(KVM_CAP_XSAVE),        NEEDED(KVM_CAP_READONLY_MEM),    NEEDED(KVM_CAP_IMMEDIATE_EXIT),
     NEEDED(KVM_CAP_SREGS2),          USEFUL(KVM_CAP_XCRS),         USEFUL(KVM_CAP_VCPU_ATTRIBUTES), USEFUL(KVM_CAP_SPLIT_IRQCHIP),
+    USEFUL(KVM_CAP_X2APIC_API),      USEFUL(KVM_CAP_TSC_DEADLINE_TIMER), USEFUL(KVM_CAP_SIGNAL_MSI),
     USEFUL(KVM_CAP_IRQFD),           USEFUL(KVM_CAP_IOEVENTFD),    USEFUL(KVM_CAP_X86_USER_SPACE_MSR), USEFUL(KVM_CAP_X86_MSR_FILTER),
     USEFUL(KVM_CAP_TSC_CONTROL),     USEFUL(KVM_CAP_XSAVE2),       USEFUL(KVM_CAP_SYNC_REGS),
     USEFUL(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2),
@@ -161,4 +162,15 @@ gboolean kvm_require(KvmMmu wanted, GError **error)
 {
     g_auto(KvmProbe) probe = { 0 };
     return kvm_probe(NULL, &probe, error) && kvm_check(&probe, wanted, error);
+}
+
+bool kvm_has_apic(void)
+{
+    int fd = open(KVM_PATH, O_RDWR | O_CLOEXEC);
+    bool has = fd >= 0 && ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_SPLIT_IRQCHIP) > 0 &&
+               ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_X2APIC_API) > 0 && ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0 &&
+               ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_SIGNAL_MSI) > 0;
+    if (fd >= 0)
+        close(fd);
+    return has;
 }

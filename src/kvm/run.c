@@ -20,7 +20,8 @@ const char *kvm_exit_name(unsigned reason)
         [KVM_EXIT_MMIO] = "mmio",             [KVM_EXIT_IRQ_WINDOW_OPEN] = "irq-window",
         [KVM_EXIT_SHUTDOWN] = "shutdown",     [KVM_EXIT_FAIL_ENTRY] = "fail-entry", [KVM_EXIT_INTR] = "intr",
         [KVM_EXIT_SET_TPR] = "set-tpr",       [KVM_EXIT_INTERNAL_ERROR] = "internal-error",
-        [KVM_EXIT_SYSTEM_EVENT] = "system-event",
+        [KVM_EXIT_SYSTEM_EVENT] = "system-event", [KVM_EXIT_IOAPIC_EOI] = "eoi",   [KVM_EXIT_X86_RDMSR] = "rdmsr",
+        [KVM_EXIT_X86_WRMSR] = "wrmsr",
     };
     return reason < G_N_ELEMENTS(names) && names[reason] ? names[reason] : "other";
 }
@@ -110,6 +111,9 @@ static bool exit_handle(KvmCpu *cpu, CpuExit *out_exit)
     case KVM_EXIT_SET_TPR: /* CR8 itself is looked at after every exit */
     case KVM_EXIT_INTR:
         return false;
+    case KVM_EXIT_IOAPIC_EOI:
+        cpu->host->eoi(cpu->host_opaque, run->eoi.vector);
+        return false;
     case KVM_EXIT_HLT:
         cpu->halted = true; /* the loop decides whether something ends it at once */
         return false;
@@ -136,6 +140,8 @@ static bool exit_handle(KvmCpu *cpu, CpuExit *out_exit)
 /* The machine's APIC and KVM's copy of TPR and APIC_BASE. */
 static void apic_in(KvmCpu *cpu)
 {
+    if (cpu->base.has_apic)
+        return;
     if (cpu->is_cr8_stale) {
         cpu->cr8 = cpu->host->cr8_read(cpu->host_opaque);
         cpu->is_cr8_stale = false;
@@ -146,6 +152,8 @@ static void apic_in(KvmCpu *cpu)
 static void apic_out(KvmCpu *cpu)
 {
     struct kvm_run *run = cpu->run;
+    if (cpu->base.has_apic)
+        return;
     if (G_UNLIKELY(run->cr8 != cpu->cr8)) {
         cpu->cr8 = run->cr8;
         cpu->host->cr8_write(cpu->host_opaque, run->cr8);

@@ -43,6 +43,7 @@ struct Board {
     Ioapic *ioapic;
     LapicBus *lapic_bus;
     Lapic *lapic;
+    ApicLink apic_link;
     I8254 *pit;
     Mc146818 *rtc;
     I8042 *kbc;
@@ -212,12 +213,14 @@ static void chips_build(Board *board, const Config *config)
     const BoardWires *wires = &board->wires;
     Clock *clock = wires->clock;
     board->lapic_bus = lapic_bus_new();
-    board->ioapic = ioapic_new(&(IoapicWires){ .sink = lapic_bus_sink(board->lapic_bus), .id = 0 });
+    board->ioapic = ioapic_new(&(IoapicWires){ .sink = lapic_bus_sink(board->lapic_bus), .id = 0, .route_changed = apic_link_route,
+                                               .opaque = &board->apic_link });
     lapic_bus_set_eoi(board->lapic_bus, ioapic_eoi, board->ioapic);
     board->lapic = lapic_new(&(LapicWires){ .clock = clock, .index = 0, .bus = board->lapic_bus, .cpu_irq = wires->cpu_irq,
                                             .physical_bits = CPUID_PHYSICAL_BITS, .tsc_hz = wires->tsc_hz, .guest_tsc = board_guest_tsc,
                                             .pic_acknowledge = board_pic_acknowledge, .nmi = board_nmi, .init = board_cpu_init,
                                             .startup = board_cpu_startup, .opaque = board });
+    board->apic_link = (ApicLink){ .bus = board->lapic_bus, .ioapic = board->ioapic, .lapic = { board->lapic }, .count = 1 };
     board->pic = i8259_new(&(I8259Wires){ .output = lapic_lint(board->lapic, 0) });
     if (board->has_pit)
         board->pit = i8254_new(&(I8254Wires){ .clock = clock, .irq = isa_line(board, 0, SOURCE_ISA) });
@@ -421,6 +424,10 @@ void board_mmio_write(Board *board, Gpa gpa, unsigned size, uint64_t value)
 }
 
 Lapic *board_lapic(Board *board) { return board->lapic; }
+
+void board_eoi(Board *board, uint8_t vector) { ioapic_eoi(board->ioapic, vector); }
+
+ApicLink *board_apic_link(Board *board) { return &board->apic_link; }
 
 PciBus *board_pci(Board *board) { return board->pci; }
 

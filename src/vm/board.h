@@ -14,6 +14,7 @@
 #include "core/ram.h"
 #include "devices/lapic.h"
 #include "devices/pci.h"
+#include "vm/apic-link.h"
 #include "vm/chardev.h"
 
 typedef struct Board Board;
@@ -50,6 +51,9 @@ void board_port_write(Board *board, uint16_t port, unsigned size, uint64_t value
 uint64_t board_mmio_read(Board *board, Gpa gpa, unsigned size); /* as the boot processor sees it */
 void board_mmio_write(Board *board, Gpa gpa, unsigned size, uint64_t value);
 Lapic *board_lapic(Board *board);
+void board_eoi(Board *board, uint8_t vector); /* an engine's local APIC ended a level-triggered interrupt */
+/* board_apic_link: to be told which vCPUs run, and asked for the registers where those have the local APICs. */
+ApicLink *board_apic_link(Board *board);
 void board_power_button(Board *board);
 /* board_pci: where more devices are attached. */
 PciBus *board_pci(Board *board);

@@ -107,6 +107,14 @@ static void host_cr8_write(void *opaque, uint64_t value)
     g_mutex_unlock(run->wires.lock);
 }
 
+static void host_eoi(void *opaque, uint8_t vector)
+{
+    Run *run = opaque;
+    g_mutex_lock(run->wires.lock);
+    board_eoi(run->board, vector);
+    g_mutex_unlock(run->wires.lock);
+}
+
 static const CpuHost run_host = {
     .port_read = host_port_read,
     .port_write = host_port_write,
@@ -117,6 +125,7 @@ static const CpuHost run_host = {
     .apic_msr_write = host_apic_msr_write,
     .cr8_read = host_cr8_read,
     .cr8_write = host_cr8_write,
+    .eoi = host_eoi,
 };
 
 /* --- requests --- */
@@ -199,6 +208,7 @@ static void state_load(Run *run)
     g_mutex_unlock(run->wires.lock); /* the engine calls CpuHost for APIC_BASE and CR8 */
     run->cpu->ops->load(run->cpu, &run->state);
     g_mutex_lock(run->wires.lock);
+    apic_link_push(board_apic_link(run->board));
 }
 
 /* Power-on and every later reset. */
@@ -278,6 +288,7 @@ static gpointer vcpu_thread(gpointer data)
         }
         if (run->init_asked) {
             run->init_asked = false;
+            apic_link_pull(board_apic_link(run->board));
             lapic_init(board_lapic(run->board));
             boot_state_reset(&run->state);
             run->state.apic_base = lapic_base(board_lapic(run->board));
@@ -298,7 +309,7 @@ static gpointer vcpu_thread(gpointer data)
 static CpuConfig cpu_config(Run *run)
 {
     return (CpuConfig){ .ram = run->wires.ram, .index = 0, .host = &run_host, .host_opaque = run, .cpuid = run->wires.cpuid,
-                        .tsc_offset = run->tsc_offset, .stops_at_long_mode = true };
+                        .wants_apic = run->wires.wants_engine_apic, .tsc_offset = run->tsc_offset, .stops_at_long_mode = true };
 }
 
 static uint64_t nanoseconds(void)
@@ -324,6 +335,8 @@ gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GErr
     g_mutex_lock(run->wires.lock);
     if (is_ok) {
         handover_swap(handover);
+        if (run->board)
+            apic_link_connect(board_apic_link(run->board), &run->cpu);
         /* What came for the old one meanwhile. */
         run->cpu->ops->set_irq(run->cpu, run->board && lapic_irq_waits(board_lapic(run->board)));
         if (nmis != run->nmis)
@@ -352,6 +365,7 @@ Run *run_new(const RunWires *wires, GError **error)
 void run_start(Run *run, Board *board)
 {
     run->board = board;
+    apic_link_connect(board_apic_link(board), &run->cpu);
     run->thread = g_thread_new("vcpu0", vcpu_thread, run);
 }
 

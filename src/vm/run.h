@@ -23,6 +23,7 @@ typedef struct RunWires {
     GMutex *lock;
     Boot *boot;
     bool start_paused;
+    bool wants_engine_apic; /* CpuConfig.wants_apic */
     /* What only the machine can decide; called on the vCPU's thread with the lock held. */
     void (*triple_fault)(void *opaque, const char *reason); /* ask for a reset or end */
     void (*failed)(void *opaque, const char *reason);       /* the loader cannot go on */

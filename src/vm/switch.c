@@ -129,7 +129,7 @@ static gboolean host_can(Switcher *switcher, PlanMode to, bool *out_reload, GErr
         return TRUE;
     g_auto(KvmProbe) probe = { 0 };
     KvmMmu wanted = to == PLAN_HWMMU ? KVM_MMU_NESTED : KVM_MMU_SHADOW;
-    if (!kvm_probe(NULL, &probe, error) || !kvm_cpuid_check(switcher->wires.cpuid, false, error))
+    if (!kvm_probe(NULL, &probe, error) || !kvm_cpuid_check(switcher->wires.cpuid, switcher->wires.wants_engine_apic, error))
         return FALSE;
     if (!switcher->helper || probe.mmu == wanted || probe.mmu == KVM_MMU_ANY)
         return kvm_check(&probe, wanted, error);

@@ -61,6 +61,7 @@ typedef struct SwitcherWires {
     Run *run;
     GMutex *lock;
     const CpuidModel *cpuid;
+    bool wants_engine_apic; /* CpuConfig.wants_apic */
     void (*event)(void *opaque, const SwitchEvent *event);  /* lock held, any thread */
     void (*no_mode)(void *opaque, const char *message);     /* lock held: the guest must not go on in any mode it could have */
     void (*failed)(void *opaque, const char *message);      /* lock held: the engine cannot go on */

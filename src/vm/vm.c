@@ -30,6 +30,7 @@ struct Vm {
     Chardev *serial[CONFIG_MAX_SERIAL], *debugcon, *monitor, *console;
     Chardev *monitor_shared; /* one of the above: the monitor's when it has none of its own */
     CpuidModel cpuid;
+    bool wants_engine_apic;
     Run *run;
     Switcher *switcher;
     Board *board;
@@ -260,6 +261,12 @@ static gboolean cpuid_build(Vm *vm, GError **error)
     bool may_use_hardware = kvm_require(KVM_MMU_ANY, NULL);
     if (may_use_hardware)
         cpuid_model_follow_host(&vm->cpuid);
+    if (config->irqchip == CONFIG_IRQCHIP_SPLIT && may_use_hardware && !kvm_has_apic()) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_NO_MODE, "-machine kernel-irqchip=split: this host's KVM lacks KVM_CAP_SPLIT_IRQCHIP; "
+                    "write off, or leave it out");
+        return FALSE;
+    }
+    vm->wants_engine_apic = config->irqchip != CONFIG_IRQCHIP_OFF && (!may_use_hardware || kvm_has_apic());
     if (config->cpu_vendor)
         cpuid_model_set_vendor(&vm->cpuid, config->cpu_vendor);
     if (config->cpu_signature)
@@ -269,7 +276,7 @@ static gboolean cpuid_build(Vm *vm, GError **error)
         if (!cpuid_model_set(&vm->cpuid, feature->name, feature->on, error))
             return FALSE;
     }
-    return !may_use_hardware || kvm_cpuid_restrict(&vm->cpuid, false, error);
+    return !may_use_hardware || kvm_cpuid_restrict(&vm->cpuid, vm->wants_engine_apic, error);
 }
 
 Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
@@ -303,13 +310,14 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     if (vm->is_stopped)
         clock_stop(vm->clock);
     vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .lock = &vm->lock, .boot = vm->boot,
-                                   .start_paused = config->start_stopped, .triple_fault = guest_triple_fault, .failed = run_failed,
-                                   .engine_failed = engine_failed, .long_mode = long_mode_entered, .opaque = vm },
+                                   .wants_engine_apic = vm->wants_engine_apic, .start_paused = config->start_stopped,
+                                   .triple_fault = guest_triple_fault, .failed = run_failed, .engine_failed = engine_failed,
+                                   .long_mode = long_mode_entered, .opaque = vm },
                       error);
     if (!vm->run)
         return NULL;
     vm->switcher = switcher_new(&(SwitcherWires){ .config = config, .run = vm->run, .lock = &vm->lock, .cpuid = &vm->cpuid,
-                                                  .event = mode_event, .no_mode = mode_missing, .failed = run_failed,
+                                                  .wants_engine_apic = vm->wants_engine_apic, .event = mode_event, .no_mode = mode_missing, .failed = run_failed,
                                                   .has_ended = vm_has_ended, .opaque = vm });
     BoardWires wires = {
         .ram = vm->ram, .clock = vm->clock, .lock = &vm->lock, .cpu_irq = run_irq_line(vm->run), .tsc_hz = vm->tsc_hz,
@@ -334,6 +342,8 @@ void vm_free(Vm *vm)
         return;
     pci_devices_free(vm->devices); /* first: its threads raise interrupts */
     switcher_free(vm->switcher);
+    if (vm->board)
+        apic_link_connect(board_apic_link(vm->board), NULL);
     run_free(vm->run);
     board_free(vm->board);
     clock_free(vm->clock);

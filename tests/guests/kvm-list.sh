@@ -27,6 +27,10 @@ guest_compare() { # NAME LINES: it prints at least so many
         echo "status $?" >>"$tmp/out-$engine"
         sed -i "s/\(guest crashed: triple fault\).*/\1/" "$tmp/out-$engine" # each engine knows other details
     done
+    if [ "$1" = real-mode ] && grep -q 'KVM cannot emulate an instruction (1).* bytes 37' "$tmp/out-$mode"; then
+        report 0 "guest $1: $mode; KVM emulates real mode here, and knows no AAA: the sentence says so"
+        return
+    fi
     if grep -q 'no XSAVE' "$tmp/out-bt"; then # the emulated Intel host: nothing to compare with
         ! grep -qE 'WRONG|status ([^05]|..)' "$tmp/out-$mode" && [ "$(wc -l <"$tmp/out-$mode")" -gt "$2" ]
         report $? "guest $1: $mode" "$tmp/out-$mode"
@@ -37,13 +41,15 @@ guest_compare() { # NAME LINES: it prints at least so many
 }
 
 # A Debian kernel to init and power-off.
-linux_boot() { # NAME KERNEL INITRD
+linux_boot() { # NAME KERNEL INITRD [OPTION…]
+    name=$1 kernel=$2 initrd=$3
+    shift 3
     start=$(now)
-    timeout -s KILL 250 segue -accel "$mode" -d prof -D "$tmp/prof" -m 256 -nographic -no-reboot -kernel "$2" -initrd "$3" \
+    timeout -s KILL 250 segue -accel "$mode" -d prof -D "$tmp/prof" -m 256 -nographic -no-reboot -kernel "$kernel" -initrd "$initrd" "$@" \
         -append "console=ttyS0 quiet mitigations=off segue.poweroff" >"$tmp/linux" 2>&1 </dev/null
     status=$?
     grep -q SEGUE-INIT-REACHED "$tmp/linux" && [ $status = 0 ]
-    report $? "linux $1 to init and power-off: $(now) - $start s" "$tmp/linux"
+    report $? "linux $name to init and power-off: $(now) - $start s" "$tmp/linux"
     grep '^exits:' "$tmp/prof"
 }
 
@@ -111,6 +117,7 @@ refused "$other while $mode is loaded" $other "reload it"
 monitor
 [ ! -e /lab ] || lab_checks
 linux_boot "64-bit" vmlinuz initrd
+[ -e /sys/module/kvm_intel ] && [ -e /lab ] || linux_boot "64-bit, kernel-irqchip=off" vmlinuz initrd -machine pc,kernel-irqchip=off
 if [ ! -e /lab ] && [ -e vmlinuz32 ]; then # neither emulated host gets through it: docs/kvm.md
     linux_boot "32-bit" vmlinuz32 initrd32
 fi

@@ -21,6 +21,12 @@ static void note_init(void *opaque) { chip_note(&script, "init%u~", *(unsigned *
 static void note_startup(void *opaque, uint8_t vector) { chip_note(&script, "sipi%u:%02x~", *(unsigned *)opaque, vector); }
 static void note_eoi(void *opaque, uint8_t vector) { chip_note(&script, "eoi:%02x~", vector); }
 
+static bool note_remote(void *opaque, const ApicMessage *message)
+{
+    chip_note(&script, "remote:%02x~", message->vector);
+    return true;
+}
+
 static void note_msr(Lapic *chip, const char *word)
 {
     char *end;
@@ -37,7 +43,7 @@ static void note_msr(Lapic *chip, const char *word)
 }
 
 /* An optional CPU number and colon, then: ack; msr:N or msr:N=V; lint0+ and so on; cr8=N; cr8; covers; copy (CPU 0's page to CPU 2);
- * reset; msi=DATA<<20|ADDRESS bits 19:0.  Notes end in "~". */
+ * give; remote; local; reset; msi=DATA<<20|ADDRESS bits 19:0.  Notes end in "~". */
 static void action(void *chip, const char *word)
 {
     Lapic *cpu = lapic[0];
@@ -61,6 +67,14 @@ static void action(void *chip, const char *word)
         uint8_t page[LAPIC_SIZE];
         lapic_save_page(lapic[0], page);
         lapic_load_page(lapic[2], page);
+    } else if (strcmp(word, "give") == 0) { /* CPU 0's whole chip to CPU 2 */
+        CpuApic apic;
+        lapic_give(lapic[0], &apic);
+        lapic_take(lapic[2], &apic);
+    } else if (strcmp(word, "remote") == 0) {
+        lapic_bus_set_remote(bus, (ApicSink){.deliver = note_remote});
+    } else if (strcmp(word, "local") == 0) {
+        lapic_bus_set_remote(bus, (ApicSink){0});
     } else if (strcmp(word, "reset") == 0) {
         lapic_reset(cpu);
     } else if (g_str_has_prefix(word, "msi=")) {
@@ -172,6 +186,12 @@ static const struct {
     { "disable resets", ON0 "fee00300=00040041 irq:0+ !msr:1b=fee00100 irq:0- !msr:1b=fee00900 fee000f0?000000ff irq:" },
     { "page copy", ON0 "fee003e0=0000000b fee00320=000000ec fee00380=000f4240 @400us fee00300=00040041 fee00080=00000010 irq:0+ !copy irq:2+ "
                    "fee20390?000927c0 fee20220?00000002 fee20080?00000010 fee200f0?000001ff !2:ack log:41~ @600us irq:2-2+ fee20270?00001000 fee20280?00000000" },
+    { "remote: messages go there, timers stand still", ON0 ON1 "fee003e0=0000000b fee00320=000000ec fee00380=000f4240 !remote !msi=06101000 @2ms irq: "
+                                                       "log:remote:61~ !local @1us irq:0+ !ack log:ec~" },
+    { "remote: what waits here is not delivered", ON0 "fee00300=00040041 irq:0+ !remote irq:0- !ack !local irq:0+ !ack log:ffff~41~" },
+    { "remote: 8259 and NMI pass, masked here or not", "fee00350=00010700 !remote !lint0+ irq:0+ !ack !lint1+ !lint0- irq:0- log:30~nmi0~" },
+    { "remote: a deadline that passed meanwhile", ON0 "fee00320=000400ec !msr:6e0=1e8480 !remote @2ms irq: !local @1us irq:0+" },
+    { "give: page, mode and deadline", X2_0 "!msr:80f=1ff !msr:832=400ec !msr:6e0=1e8480 !give !2:msr:1b !2:msr:6e0 log:fee00d00~1e8480~ @1001us irq:0+2+" },
     { "reset", ON0 "fee00300=00040041 irq:0+ !reset irq:0- fee00350?00000700" },
 };
 

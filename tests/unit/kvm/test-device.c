@@ -18,6 +18,8 @@ static uint64_t apic_base = 0xfee00900, cr8;
 static unsigned port_count;
 static uint64_t port_value;
 
+static Cpu *self; /* of a vCPU without opaque */
+
 static uint64_t host_port_read(void *opaque, uint16_t port, unsigned size) { return 0x5a; }
 
 static void host_port_write(void *opaque, uint16_t port, unsigned size, uint64_t value)
@@ -25,7 +27,7 @@ static void host_port_write(void *opaque, uint16_t port, unsigned size, uint64_t
     port_count++;
     port_value = value;
     if (port == 0x99)
-        kvm_cpu_ops.kick(opaque ? *(Cpu **)opaque : NULL);
+        kvm_cpu_ops.kick(opaque ? *(Cpu **)opaque : self);
 }
 
 static uint64_t host_mmio_read(void *opaque, Gpa gpa, unsigned size) { return gpa; }
@@ -180,6 +182,79 @@ static unsigned round_trip_bt(Cpu *kvm, Ram *ram, const CpuidModel *model, GRand
     return differences;
 }
 
+static uint32_t word(const CpuApic *apic, unsigned offset)
+{
+    uint32_t value;
+    memcpy(&value, apic->page + offset, sizeof value);
+    return value;
+}
+
+/* The state and the local APIC of a vCPU that has one, a message to it, and the pages that its guest writes. */
+static void check_apic(Ram *ram, const CpuidModel *model, GRand *rand)
+{
+    g_autoptr(GError) error = NULL;
+    if (!kvm_has_apic()) {
+        printf("no local APICs in this kernel\n");
+        return;
+    }
+    CpuConfig config = { .ram = ram, .host = &host, .cpuid = model, .wants_apic = true };
+    Cpu *cpu = kvm_cpu_ops.create(&config, &error);
+    check(cpu && cpu->has_apic, error ? error->message : "create with local APIC");
+    config.index = 1;
+    Cpu *second = kvm_cpu_ops.create(&config, &error);
+    check(second && ((KvmCpu *)second)->vm == ((KvmCpu *)cpu)->vm, error ? error->message : "two vCPUs in one KVM machine");
+    X86State *a = g_new0(X86State, 1), *b = g_new0(X86State, 1);
+    CpuApic *x = g_new0(CpuApic, 1), *y = g_new0(CpuApic, 1);
+    unsigned differences = 0;
+    for (unsigned i = 0; i < 40; i++) {
+        state_fill(a, rand);
+        kvm_cpu_ops.load(cpu, a);
+        kvm_cpu_ops.save(cpu, b);
+        differences += compare(a, b);
+    }
+    check(differences == 0, "state there and back with local APIC, 40 times");
+
+    kvm_cpu_ops.apic_get(cpu, x);
+    x->page[0xf1] = 1;     /* SVR: enabled by software */
+    x->page[0x80] = 0x20;  /* TPR */
+    x->page[0x213] = 0x02; /* IRR: vector 0x39 */
+    x->page[0x320] = 0xec; /* the timer: vector, and stopped */
+    x->page[0x322] = 0x04; /* by TSC deadline, far away */
+    x->tsc_deadline = UINT64_C(1) << 62;
+    kvm_cpu_ops.apic_set(cpu, x);
+    kvm_cpu_ops.apic_get(cpu, y);
+    check(y->base == x->base && y->tsc_deadline == x->tsc_deadline && word(y, 0x80) == 0x20 && word(y, 0x210) == word(x, 0x210) &&
+          word(y, 0x320) == 0x400ec, "local APIC there and back");
+    check(kvm_cpu_ops.msi(cpu, 0xfee00000, 0x4045), "a message is taken");
+    check(!kvm_cpu_ops.msi(cpu, 0xfee09000, 0x4045), "one to nobody is not");
+    kvm_cpu_ops.apic_get(cpu, y);
+    check(word(y, 0x220) == 1u << 5, "and it waits");
+
+    /* mov %rax,(%rbx); out %al,$0x99; hlt */
+    static const uint8_t code[] = { 0x48, 0x89, 0x03, 0xe6, 0x99, 0xf4 };
+    memcpy(ram_slice(ram, CODE, sizeof code), code, sizeof code);
+    uint64_t bits[RAM_SIZE / PAGE_SIZE / 64 + 1] = { 0 };
+    check(kvm_dirty_log(cpu, true, &error) && kvm_dirty_take(cpu, 0, bits, &error), error ? error->message : "dirty log");
+    state_fill(a, rand);
+    a->exception_pending = a->halted = a->interrupt_shadow = false;
+    a->rflags = X86_FLAG_FIXED;
+    a->gpr[X86_RBX] = 0x23000;
+    port_count = 0;
+    self = cpu;
+    kvm_cpu_ops.load(cpu, a);
+    CpuExit exit = kvm_cpu_ops.run(cpu);
+    check(exit.kind == CPU_EXIT_KICKED && port_count == 1, exit.reason ? exit.reason : "runs with local APIC");
+    memset(bits, 0, sizeof bits);
+    check(kvm_dirty_take(cpu, 0, bits, &error) && bits[0] >> 0x23 & 1, error ? error->message : "the written page is in the dirty log");
+    check(kvm_dirty_take(cpu, 0, bits, &error) && !(bits[0] >> 0x23 & 1) && kvm_dirty_log(cpu, false, &error), "and then no more");
+    kvm_cpu_ops.free(second);
+    kvm_cpu_ops.free(cpu);
+    g_free(a);
+    g_free(b);
+    g_free(x);
+    g_free(y);
+}
+
 int main(void)
 {
     g_autoptr(GError) error = NULL;
@@ -238,6 +313,7 @@ int main(void)
     check(compare(a, b) == 0, "a good state after it");
 
     kvm_cpu_ops.free(cpu);
+    check_apic(ram, model, rand);
     g_free(a);
     g_free(b);
     g_free(model);

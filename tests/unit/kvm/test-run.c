@@ -15,6 +15,7 @@
 
 static struct kvm_run *run; /* shared with the engine, and room for data behind it */
 static KvmCpu cpu;
+static KvmVm vm;
 static Ram *ram;
 static GString *events; /* what machine and kernel were asked, in order */
 static struct {
@@ -55,6 +56,8 @@ int ioctl(int fd, unsigned long request, ...)
     default: return 0;
     }
 }
+
+static void host_eoi(void *opaque, uint8_t vector);
 
 static uint64_t host_port_read(void *opaque, uint16_t port, unsigned size)
 {
@@ -102,7 +105,7 @@ static void host_cr8_write(void *opaque, uint64_t value)
 
 static const CpuHost host = { .port_read = host_port_read, .port_write = host_port_write, .mmio_read = host_mmio_read,
                               .mmio_write = host_mmio_write, .irq_acknowledge = host_irq_acknowledge, .apic_msr_write = host_msr_write,
-                              .cr8_read = host_cr8_read, .cr8_write = host_cr8_write };
+                              .cr8_read = host_cr8_read, .cr8_write = host_cr8_write, .eoi = host_eoi };
 
 static void setup(void)
 {
@@ -113,6 +116,8 @@ static void setup(void)
     memset(&cpu, 0, sizeof cpu);
     cpu.base.ops = &kvm_cpu_ops;
     cpu.config.ram = ram;
+    vm = (KvmVm){ .ram = ram };
+    cpu.vm = &vm;
     cpu.host = &host;
     cpu.run = run;
     signal(KVM_CPU_KICK_SIGNAL, SIG_IGN);
@@ -296,6 +301,35 @@ START_TEST(test_apic_registers_in_the_cpu)
 }
 END_TEST
 
+static void host_eoi(void *opaque, uint8_t vector) { g_string_append_printf(events, "eoi=%02x ", vector); }
+
+static void guest_ends_level(void)
+{
+    run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+    run->eoi.vector = 0x41;
+}
+
+static void guest_writes_tpr_inside(void)
+{
+    ck_assert_uint_eq(run->cr8, 7); /* not ours to set */
+    run->cr8 = 5;
+    run->apic_base = 0xfee00c00;
+    guest_halts();
+}
+
+/* With the APIC in the kernel its registers are no business of the loop; the 8259's interrupts still are. */
+START_TEST(test_apic_in_the_kernel)
+{
+    cpu.base.has_apic = true;
+    run->cr8 = 7;
+    kvm_cpu_ops.set_irq(&cpu.base, true);
+    expect_step(guest_ends_level);
+    expect_step(guest_window);
+    expect_step(guest_writes_tpr_inside);
+    check_events(CPU_EXIT_HALT, "run+window eoi=41 run+window inta inject=49 run ");
+}
+END_TEST
+
 static void fail_entry(void)
 {
     run->exit_reason = KVM_EXIT_FAIL_ENTRY;
@@ -371,6 +405,7 @@ int main(void)
     tcase_add_test(tcase, test_spurious_acknowledge);
     tcase_add_test(tcase, test_halt);
     tcase_add_test(tcase, test_apic_registers_in_the_cpu);
+    tcase_add_test(tcase, test_apic_in_the_kernel);
     tcase_add_test(tcase, test_failures_are_sentences);
     tcase_add_test(tcase, test_shutdown_and_signals);
     Suite *suite = suite_create("kvm-run");
