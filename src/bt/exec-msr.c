@@ -14,7 +14,6 @@ static bool is_pat_valid(uint64_t value)
 }
 
 /* IA32_SPEC_CTRL keeps its three bits, IA32_PRED_CMD is a command; neither has an effect here. */
-#define MSR_SPEC_CTRL  0x48u
 #define SPEC_CTRL_BITS 7u
 #define MSR_PRED_CMD   0x49u
 #define PRED_CMD_BITS  1u
@@ -57,7 +56,7 @@ void ex_rdmsr(BtCpu *cpu, const Insn *insn)
             bt_raise_code(cpu, X86_EXC_GP, 0);
     } else if (msr == X86_MSR_ARCH_CAPABILITIES && bt_cpuid_has(cpu, 7, 3, 29)) {
         value = cpu->cpuid->arch_capabilities;
-    } else if (msr == MSR_SPEC_CTRL && has_speculation_msrs(cpu)) {
+    } else if (msr == X86_MSR_SPEC_CTRL && has_speculation_msrs(cpu)) {
         value = cpu->spec_ctrl;
     } else if (msr_is_quiet(msr)) {
         value = msr_quiet_value(msr);
@@ -110,7 +109,7 @@ void ex_wrmsr(BtCpu *cpu, const Insn *insn)
     case X86_MSR_EFER: write_efer(cpu, value); return;
     case X86_MSR_TSC: write_tsc(cpu, value - bt_guest_tsc(cpu)); return;
     case X86_MSR_TSC_ADJUST: write_tsc(cpu, value - cpu->tsc_adjust); return;
-    case MSR_SPEC_CTRL:
+    case X86_MSR_SPEC_CTRL:
         if (!has_speculation_msrs(cpu) || value & ~(uint64_t)SPEC_CTRL_BITS)
             bt_raise_code(cpu, X86_EXC_GP, 0);
         cpu->spec_ctrl = value;

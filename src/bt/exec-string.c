@@ -7,6 +7,7 @@
  */
 #include "bt/exec.h"
 #include "bt/insn-table.h"
+#include "core/vmware.h"
 
 typedef struct String {
     BtCpu *cpu;
@@ -284,7 +285,7 @@ static unsigned port_number(const BtCpu *cpu, const Insn *insn)
 void ex_in(BtCpu *cpu, const Insn *insn)
 {
     unsigned port = port_number(cpu, insn), size = port_size(insn);
-    if (size == 4 && vmware_port_in(cpu, port))
+    if (size == 4 && port == VMWARE_PORT && vmware_port_in(cpu->cpuid, cpu->gpr))
         return;
     use_port(cpu, port, size);
     bt_set_reg(cpu, X86_RAX, size, bt_host_call(cpu, host_port_read, port, size, 0));

@@ -142,9 +142,6 @@ void bt_write_cr0(BtCpu *cpu, uint64_t value);
 void bt_write_cr3(BtCpu *cpu, uint64_t value);
 void bt_write_cr4(BtCpu *cpu, uint64_t value);
 
-/* vmware_port_in: IN EAX, DX at the hypervisor port with the magic number in EAX.  False: an ordinary port access. */
-bool vmware_port_in(BtCpu *cpu, unsigned port);
-
 /* bt_cpuid_has: is the bit set in the CPU model?  @reg: 0 EAX, 1 EBX, 2 ECX, 3 EDX. */
 bool bt_cpuid_has(const BtCpu *cpu, uint32_t leaf, unsigned reg, unsigned bit);
 

@@ -141,7 +141,7 @@ void cpuid_model_init(CpuidModel *out_model)
     leaf_add(model, 0xd, 0);
     leaf_add(model, 0xd, 1);
     leaf_add(model, 0xd, 2);
-    leaf_add_text(model, 0x40000000, "\x10\0\0\x40VMwareVMware"); /* what goes with it: bt/exec-vmware.c */
+    leaf_add_text(model, 0x40000000, "\x10\0\0\x40VMwareVMware"); /* what goes with it: core/vmware.h */
     leaf_add(model, 0x40000010, -1);
     leaf_add(model, 0x80000000, -1)->eax = 0x80000021;
     leaf_add(model, 0x80000001, -1);

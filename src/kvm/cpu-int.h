@@ -26,7 +26,7 @@ typedef struct KvmCpu {
     int vcpu; /* file descriptor */
     struct kvm_run *run;
     size_t run_size;
-    bool has_xcrs, has_tsc_offset;
+    bool has_xcrs, has_tsc_offset, has_spec_ctrl;
     bool msr_ok[KVM_STATE_NMSRS]; /* KVM has this MSR */
     uint64_t xfeatures;           /* XSAVE components that KVM_SET_XSAVE takes */
 
@@ -41,6 +41,7 @@ typedef struct KvmCpu {
     bool is_completion_due; /* an access was served; the instruction ends at the next KVM_RUN */
     bool is_cr8_stale;      /* the guest may have written the TPR in the APIC's page */
     uint64_t cr8, apic_base; /* as the machine's APIC has them */
+    uint64_t spec_ctrl; /* as last loaded or saved */
     char failure[320];      /* why the engine cannot go on; empty: it can */
     KvmState state;         /* last loaded or saved */
 
@@ -69,6 +70,12 @@ void kvm_apic_get(Cpu *base, CpuApic *out_apic);
 void kvm_apic_set(Cpu *base, const CpuApic *apic);
 bool kvm_apic_activity_load(KvmCpu *cpu, const X86State *state);
 void kvm_apic_activity_save(KvmCpu *cpu);
+
+/* kvm_answer_enable: lets KVM ask.   kvm_answer_msr: the exits KVM_EXIT_X86_RDMSR and _WRMSR. */
+void kvm_answer_enable(int kvm, int vm);
+void kvm_answer_msr(KvmCpu *cpu);
+/* kvm_answer_port_in: IN EAX at VMWARE_PORT.  *out_eax is what KVM has to put into EAX: the exit's data.  False: an ordinary access. */
+bool kvm_answer_port_in(KvmCpu *cpu, uint32_t *out_eax);
 
 /* kvm_cpuid_set: gives the vCPU what KVM supports of the machine's CPU model. */
 bool kvm_cpuid_set(KvmCpu *cpu, GError **error);

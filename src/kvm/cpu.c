@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "core/cpuid.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "kvm/cpu-int.h"
@@ -79,6 +80,17 @@ static void msrs_probe(KvmCpu *cpu)
     }
 }
 
+/* IA32_SPEC_CTRL: where the guest's CPU has it. */
+static void spec_ctrl_transfer(KvmCpu *cpu, unsigned long request, uint64_t *value)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } one = { .head.nmsrs = 1, .entry = { .index = X86_MSR_SPEC_CTRL, .data = *value } };
+    if (cpu->has_spec_ctrl && ioctl(cpu->vcpu, request, &one) == 1)
+        *value = one.entry.data;
+}
+
 static gboolean vcpu_open(KvmCpu *cpu, GError **error)
 {
     cpu->vcpu = ioctl(cpu->vm->vm, KVM_CREATE_VCPU, (unsigned long)cpu->config.index);
@@ -98,6 +110,7 @@ static gboolean vcpu_open(KvmCpu *cpu, GError **error)
     if (!kvm_cpuid_set(cpu, error))
         return FALSE;
     msrs_probe(cpu);
+    cpu->has_spec_ctrl = cpuid_model_has(cpu->config.cpuid, "spec-ctrl");
     return TRUE;
 }
 
@@ -226,6 +239,8 @@ static void kvm_cpu_load(Cpu *base, const X86State *state)
     is_ok = is_ok && KVM_CPU_IOCTL(cpu, KVM_SET_DEBUGREGS, &kvm->debugregs);
     if (is_ok) {
         msrs_transfer(cpu, KVM_SET_MSRS);
+        cpu->spec_ctrl = state->spec_ctrl;
+        spec_ctrl_transfer(cpu, KVM_SET_MSRS, &cpu->spec_ctrl);
         tsc_load(cpu, state);
         KVM_CPU_IOCTL(cpu, KVM_SET_VCPU_EVENTS, &kvm->events);
     }
@@ -258,6 +273,8 @@ static void kvm_cpu_save(Cpu *base, X86State *out_state)
         kvm->tsc = tsc.entry.data;
     kvm->halted = cpu->halted || cpu->is_halted_inside;
     kvm_state_to(kvm, out_state);
+    spec_ctrl_transfer(cpu, KVM_GET_MSRS, &cpu->spec_ctrl);
+    out_state->spec_ctrl = cpu->spec_ctrl;
     if (!tsc_offset_transfer(cpu, KVM_GET_DEVICE_ATTR, &out_state->tsc_offset))
         out_state->tsc_offset = (int64_t)(kvm->tsc - __rdtsc());
     out_state->nmi_pending |= __atomic_load_n(&cpu->nmi_line, __ATOMIC_SEQ_CST);

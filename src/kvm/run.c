@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 
 #include "core/log.h"
+#include "core/vmware.h"
 #include "kvm/cpu-int.h"
 
 const char *kvm_exit_name(unsigned reason)
@@ -32,6 +33,10 @@ static void exit_io(KvmCpu *cpu)
 {
     struct kvm_run *run = cpu->run;
     uint8_t *data = (uint8_t *)run + run->io.data_offset;
+    if (run->io.port == VMWARE_PORT && run->io.direction == KVM_EXIT_IO_IN && run->io.size == 4 && run->io.count == 1 &&
+        kvm_answer_port_in(cpu, (uint32_t *)data))
+        return;
+    cpu->is_completion_due = true;
     for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
         uint64_t value = 0;
         if (run->io.direction == KVM_EXIT_IO_OUT) {
@@ -101,7 +106,10 @@ static bool exit_handle(KvmCpu *cpu, CpuExit *out_exit)
     switch (run->exit_reason) {
     case KVM_EXIT_IO:
         exit_io(cpu);
-        cpu->is_completion_due = true;
+        return false;
+    case KVM_EXIT_X86_RDMSR:
+    case KVM_EXIT_X86_WRMSR:
+        kvm_answer_msr(cpu);
         return false;
     case KVM_EXIT_MMIO:
         exit_mmio(cpu);

@@ -94,7 +94,7 @@ void kvm_vm_route(KvmVm *vm, unsigned pin, uint64_t address, uint32_t data)
 bool kvm_vm_msi(KvmVm *vm, uint64_t address, uint32_t data)
 {
     struct kvm_msi msi = { .address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32), .data = data };
-    return ioctl(vm->vm, KVM_SIGNAL_MSI, &msi) >= 0; /* 0: one that waits already; below: nobody there */
+    return ioctl(vm->vm, KVM_SIGNAL_MSI, &msi) >= 0; /* 0: one that waits already, or nobody there: KVM does not tell */
 }
 
 /* --- making one --- */
@@ -137,6 +137,7 @@ static gboolean vm_open(KvmVm *vm, bool wants_apic, GError **error)
         return fail(error, "KVM_SET_TSS_ADDR");
     if (wants_apic && !apic_enable(vm, error))
         return FALSE;
+    kvm_answer_enable(vm->kvm, vm->vm);
     g_autofree char *refused = kvm_vm_slots(vm);
     if (refused)
         g_set_error_literal(error, VMM_ERROR, VMM_ERROR_HOST, refused);

@@ -112,6 +112,7 @@ enum {
 #define X86_MSR_TSC            0x10u
 #define X86_MSR_APIC_BASE      0x1bu
 #define X86_MSR_TSC_ADJUST     0x3bu
+#define X86_MSR_SPEC_CTRL      0x48u
 #define X86_MSR_MTRRCAP        0xfeu
 #define X86_MSR_ARCH_CAPABILITIES 0x10au
 #define X86_MSR_SYSENTER_CS    0x174u

@@ -105,7 +105,7 @@ monitor() {
 }
 
 test-kvm-device >"$tmp/device" 2>&1
-report $? "device: state there and back, kicks, refused states" "$tmp/device"
+report $? "device: state there and back, kicks, refused states" "$tmp/device" "$tmp/device"
 guest_compare hello 1
 guest_compare exit-code 0
 guest_compare triple-fault 2

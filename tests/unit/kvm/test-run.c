@@ -23,6 +23,7 @@ static struct {
     int errnum;
 } script[STEPS_MAX];
 static unsigned nsteps, at;
+static struct kvm_regs regs;
 static int next_vector;
 static uint64_t apic_cr8;
 
@@ -52,6 +53,13 @@ int ioctl(int fd, unsigned long request, ...)
         return 0;
     case KVM_NMI:
         g_string_append(events, "nmi ");
+        return 0;
+    case KVM_GET_REGS:
+        *(struct kvm_regs *)argument = regs;
+        return 0;
+    case KVM_SET_REGS:
+        regs = *(struct kvm_regs *)argument;
+        g_string_append(events, "set-regs ");
         return 0;
     default: return 0;
     }
@@ -123,6 +131,7 @@ static void setup(void)
     signal(KVM_CPU_KICK_SIGNAL, SIG_IGN);
     events = g_string_new(NULL);
     nsteps = at = 0;
+    regs = (struct kvm_regs){ .rip = 0 };
     next_vector = 0x31;
     apic_cr8 = 0;
 }
@@ -330,6 +339,72 @@ START_TEST(test_apic_in_the_kernel)
 }
 END_TEST
 
+static void guest_asks_port(void)
+{
+    io(KVM_EXIT_IO_IN, 4, 1, "xxxx");
+    run->io.port = 0x5658;
+}
+
+static void guest_has_answer(void)
+{
+    ck_assert_uint_eq(*(uint32_t *)((uint8_t *)run + PAGE_SIZE), 2000000000u);
+    guest_halts();
+}
+
+/* RBX and RCX are set after the instruction has ended, RAX by KVM. */
+START_TEST(test_hypervisor_port)
+{
+    static const CpuidModel model = { .nleaves = 1, .leaf = { { .leaf = 0x40000010, .eax = 2000000, .ebx = 1000000 } } };
+    cpu.config.cpuid = &model;
+    regs = (struct kvm_regs){ .rax = 0x564d5868, .rbx = 7, .rcx = 45, .rdx = 0x5658 };
+    expect_step(guest_asks_port);
+    expect_step(guest_has_answer);
+    check_events(CPU_EXIT_HALT, "run immediate set-regs run ");
+    ck_assert_uint_eq(regs.rbx, 0);
+    ck_assert_uint_eq(regs.rcx, 1000000000);
+
+    cpu.halted = false;
+    regs.rax = 1; /* not the magic number: a port like others */
+    expect_step(guest_asks_port);
+    expect_step(guest_halts);
+    g_string_truncate(events, 0);
+    check_events(CPU_EXIT_HALT, "run in4@5658 run ");
+}
+END_TEST
+
+static void rdmsr(uint32_t index)
+{
+    run->exit_reason = KVM_EXIT_X86_RDMSR;
+    run->msr.index = index;
+    run->msr.data = 0x5555;
+    run->msr.error = 7;
+}
+
+static void guest_reads_quiet_msr(void) { rdmsr(0xc0010015); }
+static void guest_reads_no_msr(void)
+{
+    ck_assert(run->msr.error == 0 && run->msr.data == 1u << 24);
+    rdmsr(0x12345678);
+}
+
+static void guest_writes_quiet_msr(void)
+{
+    ck_assert_uint_ne(run->msr.error, 0);
+    rdmsr(0xc0010007);
+    run->exit_reason = KVM_EXIT_X86_WRMSR;
+}
+
+START_TEST(test_msrs_as_in_bt)
+{
+    expect_step(guest_reads_quiet_msr);
+    expect_step(guest_reads_no_msr);
+    expect_step(guest_writes_quiet_msr);
+    expect_step(guest_halts);
+    check_events(CPU_EXIT_HALT, "run run run run ");
+    ck_assert_uint_eq(run->msr.error, 0);
+}
+END_TEST
+
 static void fail_entry(void)
 {
     run->exit_reason = KVM_EXIT_FAIL_ENTRY;
@@ -406,6 +481,8 @@ int main(void)
     tcase_add_test(tcase, test_halt);
     tcase_add_test(tcase, test_apic_registers_in_the_cpu);
     tcase_add_test(tcase, test_apic_in_the_kernel);
+    tcase_add_test(tcase, test_hypervisor_port);
+    tcase_add_test(tcase, test_msrs_as_in_bt);
     tcase_add_test(tcase, test_failures_are_sentences);
     tcase_add_test(tcase, test_shutdown_and_signals);
     Suite *suite = suite_create("kvm-run");
