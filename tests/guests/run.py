@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import switching
 from harness import Failure, Machine, Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -408,6 +409,44 @@ def _():
             wrong.append(f"{name}: host {value!r}, guest {seen.get(name)!r}")
     if wrong or "end" not in seen:
         raise Failure("\n      " + "\n      ".join(wrong or ["the script did not reach its end"]))
+
+
+# ---- switching between engines ----
+
+def switching_argv(directory, flavour, rounds, *more):
+    bits = "32" if flavour.startswith("686") else "64"
+    load = os.path.join(options.build, "tests/guests/load" + bits)
+    if not os.path.exists(load):
+        raise Skip(f"{load} was not built (no static {bits}-bit C library?)")
+    modules = fetched("modules", flavour) if bits == "64" else None
+    kernel = os.path.join(modules, "vmlinuz") if modules else fetched("kernel", flavour)
+    initrd = switching.archive(directory, fetched("initrd", "busybox", bits), load, modules)
+    disk = os.path.join(directory, "disk")
+    with open(disk, "wb") as image:
+        image.truncate(1 << 20)
+    return monitor("-m", "256", "-no-reboot", "-drive", f"file={disk},format=raw,if=virtio", "-kernel", kernel, "-initrd", initrd,
+                   "-append", f'console=ttyS0 quiet segue.run="sh /switching/switching.sh {rounds}"', *more)
+
+
+def engine_at_random(number, dice):
+    """The other engine, or a new vCPU with an empty code cache of the same one."""
+    return "x-switch-engine", {"engine": ("bt", "bt-one-insn")[number % 2] if dice.random() < 0.8 else "bt"}
+
+
+def switching_test(name, flavour, rounds, count, pause, slow):
+    @test(name, slow=slow, segue_only=True)
+    def run():
+        with tempfile.TemporaryDirectory() as directory:
+            argv = switching_argv(directory, flavour, rounds)
+            quiet, _, _ = switching.run(argv, rounds)
+            switched, answers, shift = switching.run(argv, rounds, engine_at_random, pause, count)
+            switching.compare(quiet, switched)
+            print("      " + switching.summary(answers, shift))
+
+
+switching_test("switching: 64-bit Linux under load", "cloud-amd64", 40, 150, 0.02, False)
+switching_test("switching: 64-bit Linux under load, thousands of times", "cloud-amd64", 150, 2000, 0.02, True)
+switching_test("switching: 32-bit Linux under load", "686-pae", 40, 150, 0.02, True)
 
 
 def main():

@@ -1,0 +1,167 @@
+/*
+ * A guest's load for the tests of switching: checksums over memory in integer, SSE and x87 arithmetic, a disk that is read, written and compared,
+ * clocks that must never go back, and lines on the console whose numbers must be complete.  Every process prints whole lines; all but the
+ * "tick" lines are the same in every run.  Statically linked, 32 or 64 bits.
+ *
+ *   load ROUNDS [DISK]
+ */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BUFFER (1u << 19)
+#define BLOCK 4096u
+#define TICK_NS 20000000
+
+static void say(const char *format, ...)
+{
+    char line[160];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(line, sizeof line - 1, format, args);
+    va_end(args);
+    line[n++] = '\n';
+    if (write(1, line, (size_t)n) != n)
+        _exit(3);
+}
+
+/* --- arithmetic over memory --- */
+
+static void compute(unsigned rounds)
+{
+    uint32_t *words = malloc(BUFFER);
+    for (unsigned round = 0; round < rounds; round++) {
+        uint32_t x = round * 2654435761u + 1;
+        for (unsigned i = 0; i < BUFFER / 4; i++) {
+            x = x * 1664525u + 1013904223u;
+            words[i] = x;
+        }
+        uint64_t hash = 14695981039346656037u;
+        double sum = 0;
+        long double x87 = 1;
+        for (unsigned pass = 0; pass < 2; pass++)
+            for (unsigned i = 0; i < BUFFER / 4; i++) {
+                uint32_t *word = &words[(i * 4099u) % (BUFFER / 4)];
+                hash = (hash ^ *word) * 1099511628211u;
+                sum += (double)*word / 3.0;
+                if (i % 16 == 0)
+                    x87 = x87 / 3 + *word;
+                *word = (*word << 7 | *word >> 25) + i;
+            }
+        say("sum %u %016llx %.6e %.6Le", round, (unsigned long long)hash, sum, x87);
+    }
+}
+
+/* --- clocks --- */
+
+static int64_t now_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static uint64_t tsc(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+static void clocks(volatile int *ends)
+{
+    int64_t last = now_ns(CLOCK_MONOTONIC), last_real = now_ns(CLOCK_REALTIME), tick = 0;
+    uint64_t last_tsc = tsc();
+    unsigned wrong = 0;
+    while (!*ends && wrong < 20) {
+        for (unsigned i = 0; i < 2000; i++) {
+            int64_t now = now_ns(CLOCK_MONOTONIC), real = now_ns(CLOCK_REALTIME);
+            uint64_t count = tsc();
+            if (now < last || real < last_real || count < last_tsc) {
+                say("WRONG: a clock went back: monotonic %lld, real %lld, tsc %lld", (long long)(now - last),
+                    (long long)(real - last_real), (long long)(count - last_tsc));
+                wrong++;
+            }
+            if (now - tick > TICK_NS)
+                say("tick %lld", (long long)(tick = now));
+            last = now;
+            last_real = real;
+            last_tsc = count;
+        }
+        int64_t before = now_ns(CLOCK_MONOTONIC);
+        nanosleep(&(struct timespec){ .tv_nsec = 3000000 }, NULL);
+        if (now_ns(CLOCK_MONOTONIC) - before < 3000000) {
+            say("WRONG: a sleep of 3 ms took %lld ns", (long long)(now_ns(CLOCK_MONOTONIC) - before));
+            wrong++;
+        }
+    }
+}
+
+/* --- disk --- */
+
+static void pattern(uint32_t *block, unsigned at, unsigned generation)
+{
+    for (unsigned i = 0; i < BLOCK / 4; i++)
+        block[i] = (at * 31 + i) * 2246822519u ^ generation;
+}
+
+static void disk(const char *path, unsigned rounds)
+{
+    int fd = open(path, O_RDWR | O_DIRECT);
+    void *seen = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *wanted = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (fd < 0) {
+        say("WRONG: %s cannot be opened", path);
+        return;
+    }
+    for (unsigned round = 0; round < rounds; round++) {
+        unsigned wrong = 0;
+        for (unsigned at = 0; at < 32; at++) {
+            pattern(wanted, at, round);
+            if (pwrite(fd, wanted, BLOCK, (off_t)at * BLOCK) != (ssize_t)BLOCK)
+                wrong++;
+        }
+        for (unsigned at = 0; at < 32; at++) {
+            pattern(wanted, at, round);
+            memset(seen, 0, BLOCK);
+            if (pread(fd, seen, BLOCK, (off_t)at * BLOCK) != (ssize_t)BLOCK || memcmp(seen, wanted, BLOCK) != 0)
+                wrong++;
+        }
+        say(wrong ? "WRONG: disk round %u: %u blocks" : "disk %u", round, wrong);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
+    volatile int *ends = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t clock_pid = fork(), pids[2];
+    if (clock_pid == 0) {
+        clocks(ends);
+        _exit(0);
+    }
+    pids[0] = fork();
+    if (pids[0] == 0) {
+        compute(rounds);
+        _exit(0);
+    }
+    pids[1] = argc > 2 ? fork() : -1;
+    if (pids[1] == 0) {
+        disk(argv[2], rounds);
+        _exit(0);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        if (pids[i] > 0)
+            waitpid(pids[i], NULL, 0);
+    *ends = 1;
+    waitpid(clock_pid, NULL, 0);
+    say("load: end");
+    return 0;
+}
