@@ -96,8 +96,8 @@ void cache_free(Bt *bt)
 bool cache_has_room(const Bt *bt)
 {
     return bt->code_p + CACHE_BLOCK_MAX <= bt->rw + CACHE_CODE_SIZE && bt->nblocks + 1 < CACHE_BLOCKS &&
-           bt->nexits + 24 < CACHE_EXITS && bt->nmap + 8 * BLOCK_INSNS_MAX < CACHE_MAP &&
-           bt->nexecs + BLOCK_INSNS_MAX + 2 < CACHE_EXECS && bt->ncells + 8 < CACHE_CELLS;
+           bt->nexits + 32 < CACHE_EXITS && bt->nmap + 8 * BLOCK_INSNS_MAX < CACHE_MAP &&
+           bt->nexecs + BLOCK_INSNS_MAX + 2 < CACHE_EXECS && bt->ncells + 16 < CACHE_CELLS;
 }
 
 static BtBlock **page_list(Bt *bt, Gpa gpa)
@@ -182,6 +182,8 @@ bool cache_is_global(const BtCpu *cpu, const BtBlock *block)
 
 void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
 {
+    if (exit->bare && !block->flags_live_in)
+        exit = exit->bare;
     if (exit->mode & (MODE_TF | MODE_DEBUG) || exit->to || !exit->from->is_valid || !block->is_valid || block->crosses_page || exit->mode != block->mode ||
         exit->target_rip != block->rip || exit->from->cs_base != block->cs_base)
         return;
@@ -261,8 +263,8 @@ void cache_reset_page(Bt *bt, BtCpu *cpu, Gva page)
     }
     for (unsigned class = 0; class < 2; class++)
         for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-            if (page_of(cpu->jump_cache[class][i].rip) == page)
-                cpu->jump_cache[class][i].rip = jump_cache_empty(i);
+            if (page_of(jump_cache_rip(cpu->jump_cache[class][i].key)) == page)
+                cpu->jump_cache[class][i].key = jump_cache_empty(i);
     bt->link_from = NULL;
 }
 
@@ -298,7 +300,7 @@ static void block_drop(Bt *bt, BtCpu *cpu, BtBlock *block)
     uint64_t target = (uint64_t)(uintptr_t)cache_exec_address(bt, block->slot_at);
     for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
         if ((uint64_t)(uintptr_t)entries[i].host == target)
-            entries[i].rip = jump_cache_empty(i);
+            entries[i].key = jump_cache_empty(i);
     if (bt->link_from && bt->link_from->from == block)
         bt->link_from = NULL;
     bt->stat_invalidated++;
@@ -381,7 +383,7 @@ void jump_cache_fill(BtCpu *cpu, const BtBlock *block)
     if (block->crosses_page || cpu->jump_cache_mode[class] != block->mode)
         return;
     JumpCacheEntry *e = &cpu->jump_cache[class][block->rip & (JUMP_CACHE_SIZE - 1)];
-    e->rip = block->rip;
+    e->key = jump_cache_key(block->rip, block->flags_live_in);
     e->host = cpu->bt->rx + block->slot_at;
     if (!cache_is_global(cpu, block))
         cpu->jump_cache_local[class] = true;
@@ -393,7 +395,7 @@ void jump_cache_flush(BtCpu *cpu, bool global)
         if (!global && !cpu->jump_cache_local[class])
             continue;
         for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-            cpu->jump_cache[class][i].rip = jump_cache_empty(i);
+            cpu->jump_cache[class][i].key = jump_cache_empty(i);
         cpu->jump_cache_local[class] = false;
     }
 }

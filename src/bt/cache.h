@@ -37,6 +37,7 @@ struct BtExit {
     uint32_t stub_at;     /* offset of the code that asks the dispatcher */
     bool uses_cell, flags_in_host, is_backward;
     uint32_t mode;        /* MODE_* at the edge */
+    BtExit *bare;         /* the same edge without flags: taken when the target needs none; NULL: none */
 };
 
 struct BtBlock {

@@ -36,9 +36,18 @@
 #define JUMP_CACHE_BITS 10
 #define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
 typedef struct JumpCacheEntry {
-    uint64_t rip; /* RIP; jump_cache_empty() of its slot when empty */
+    uint64_t key; /* jump_cache_key() of the RIP; jump_cache_empty() of its slot when empty */
     void *host;   /* where to go on in the code cache */
 } JumpCacheEntry;
+
+/* jump_cache_key: what stands for @rip, by whether the block there wants the status flags in the slot when it is entered. */
+#define JUMP_CACHE_FLAGS_BIT 62
+static inline uint64_t jump_cache_key(uint64_t rip, bool flags_live_in)
+{
+    return rip ^ (uint64_t)flags_live_in << JUMP_CACHE_FLAGS_BIT;
+}
+/* jump_cache_rip: the RIP of a key: canonical addresses have bits 63 and 62 alike. */
+static inline uint64_t jump_cache_rip(uint64_t key) { return jump_cache_key(key, (key ^ key << 1) >> 63); }
 
 /* jump_cache_empty: a RIP that belongs to another slot than @i, so that no branch target matches it. */
 static inline uint64_t jump_cache_empty(unsigned i) { return ~(uint64_t)i; }

@@ -95,7 +95,7 @@ static void use_jump_cache_mode(BtCpu *cpu, uint32_t mode)
     if (mode & (MODE_AC | MODE_ONE | MODE_PLAIN | MODE_TF | MODE_DEBUG) || cpu->jump_cache_mode[class] == mode)
         return;
     for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-        cpu->jump_cache[class][i].rip = jump_cache_empty(i);
+        cpu->jump_cache[class][i].key = jump_cache_empty(i);
     cpu->jump_cache_mode[class] = mode;
 }
 
@@ -176,7 +176,7 @@ void *bt_dispatch(BtCpu *cpu)
         if (bt->link_from)
             mode |= bt->link_from->mode & MODE_PLAIN;
         JumpCacheEntry *cached = jump_cache_entry(cpu, mode);
-        if (cached && cached->rip == cpu->rip && !bt->link_from && !cpu->debug_shadow && !log_on(LOG_EXEC | LOG_CPU))
+        if (cached && jump_cache_rip(cached->key) == cpu->rip && !bt->link_from && !cpu->debug_shadow && !log_on(LOG_EXEC | LOG_CPU))
             return cached->host;
         bool missing = false;
         BtBlock *block = find_block(cpu, mode, &missing);

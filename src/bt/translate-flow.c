@@ -15,6 +15,9 @@ void tr_edge(Tr *t, uint64_t target, int cc)
     Emit *e = &t->e;
     t->edge[t->nedges].target = target;
     t->edge[t->nedges].flags_in_host = t->flags == FLAGS_HOST || t->flags == FLAGS_BOTH;
+    t->edge[t->nedges].again = t->flags == FLAGS_AGAIN;
+    t->edge[t->nedges].at = (uint8_t)(t->i < t->ninsns ? t->i + 1 : t->ninsns);
+    t->edge[t->nedges].recipe = t->again;
     t->edge[t->nedges].is_backward = target <= t->insns[t->i < t->ninsns ? t->i : t->ninsns - 1].ip;
     t->edge[t->nedges].jump = cc < 0 ? e_jmp_later(e) : e_jcc_later(e, (unsigned)cc);
     t->nedges++;
@@ -22,35 +25,54 @@ void tr_edge(Tr *t, uint64_t target, int cc)
         t->ended = true;
 }
 
-/* The code edges jump to until they are linked, and the indirect jumps of those that leave the page. */
+/* A way out by the jump @jump: an exit, and what stands between the jump and the exit's stub, which begins at e->p afterwards. */
+static BtExit *edge_exit(Tr *t, unsigned i, uint8_t *jump)
+{
+    Emit *e = &t->e;
+    Bt *bt = t->bt;
+    uint64_t target = t->edge[i].target;
+    BtExit *exit = &bt->exits[bt->nexits++];
+    *exit = (BtExit){.target_rip = target, .from = t->block, .flags_in_host = t->edge[i].flags_in_host, .mode = t->mode & ~(MODE_ONE | MODE_PLAIN)};
+    exit->is_backward = t->edge[i].is_backward; /* loops need a poll; going forward does not */
+    bool same_page = page_of(target + t->block->cs_base) == page_of(t->block->rip + t->block->cs_base);
+    e_patch32(jump, e->p);
+    if (same_page && !t->block->crosses_page) {
+        exit->patch_at = (uint32_t)(jump - bt->rw);
+        exit->stub_at = (uint32_t)(e->p - bt->rw);
+    } else {
+        exit->uses_cell = true;
+        exit->patch_at = bt->ncells++;
+        e8(e, 0xff); /* jmp [rip + cell] */
+        e8(e, 0x25);
+        int64_t rel = (uint8_t *)&bt->cells[exit->patch_at] - (e->p + 4);
+        e32(e, (uint32_t)(int32_t)rel);
+        exit->stub_at = (uint32_t)(e->p - bt->rw);
+        bt->cells[exit->patch_at] = (uint64_t)(uintptr_t)(bt->rx + exit->stub_at);
+    }
+    return exit;
+}
+
+/*
+ * The code edges jump to until they are linked, and the indirect jumps of those that leave the page.  Where the flags are still to be made there
+ * are two exits: a bare one, linked to blocks that need no flags, whose stub makes them and goes on to the other.
+ */
 void tr_edges_finish(Tr *t)
 {
     Emit *e = &t->e;
     Bt *bt = t->bt;
     for (unsigned i = 0; i < t->nedges; i++) {
-        uint64_t target = t->edge[i].target;
-        BtExit *exit = &bt->exits[bt->nexits];
-        *exit = (BtExit){.target_rip = target, .from = t->block, .flags_in_host = t->edge[i].flags_in_host, .mode = t->mode & ~(MODE_ONE | MODE_PLAIN)};
-        exit->is_backward = t->edge[i].is_backward; /* loops need a poll; going forward does not */
-        bool same_page = page_of(target + t->block->cs_base) == page_of(t->block->rip + t->block->cs_base);
-        if (same_page && !t->block->crosses_page) {
-            exit->patch_at = (uint32_t)(t->edge[i].jump - bt->rw);
-            exit->stub_at = (uint32_t)(e->p - bt->rw);
-            e_patch32(t->edge[i].jump, e->p);
-        } else {
-            exit->uses_cell = true;
-            exit->patch_at = bt->ncells++;
-            e_patch32(t->edge[i].jump, e->p);
-            e8(e, 0xff); /* jmp [rip + cell] */
-            e8(e, 0x25);
-            int64_t rel = (uint8_t *)&bt->cells[exit->patch_at] - (e->p + 4);
-            e32(e, (uint32_t)(int32_t)rel);
-            exit->stub_at = (uint32_t)(e->p - bt->rw);
-            bt->cells[exit->patch_at] = (uint64_t)(uintptr_t)(bt->rx + exit->stub_at);
+        uint8_t *jump = t->edge[i].jump;
+        BtExit *bare = NULL;
+        if (t->edge[i].again) {
+            bare = edge_exit(t, i, jump);
+            tr_flags_again(t, &t->edge[i].recipe, t->edge[i].at);
+            jump = e_jmp_later(e);
+            t->edge[i].flags_in_host = true;
         }
-        e_mov_imm(e, H_T0, bt->nexits);
+        BtExit *exit = edge_exit(t, i, jump);
+        exit->bare = bare;
+        e_mov_imm(e, H_T0, (uint32_t)(exit - bt->exits));
         e_jmp(e, exit->flags_in_host ? bt->stub_link_host_rw : bt->stub_link_slot_rw);
-        bt->nexits++;
     }
     for (unsigned i = 0; i < t->nleads; i++) {
         const TrLead *lead = &t->lead[i];
@@ -72,21 +94,11 @@ static uint64_t indirect_site(const Tr *t)
     return (uint64_t)(uint32_t)added << 32 | (uint32_t)(t->e.p - t->bt->rw);
 }
 
-/* T0 = RIP to go to. */
-void tr_indirect(Tr *t)
+/* Looks for the key in T0 and goes there.  Returns the jump of a miss. */
+static uint8_t *jump_cache_look(Tr *t)
 {
     Emit *e = &t->e;
-    tr_flags_to_slot(t);
-    t->ended = true;
-    if (!tr_is_flat(t) || t->mode & (MODE_ONE | MODE_TF | MODE_DEBUG | MODE_AC)) {
-        e_store_gs(e, H_T0, CPU_OFF(rip));
-        e_jmp(e, t->bt->stub_save_dispatch_rw);
-        return;
-    }
     int32_t entries = (int32_t)(offsetof(BtCpu, jump_cache) + (t->mode & MODE_USER ? sizeof(JumpCacheEntry) * JUMP_CACHE_SIZE : 0));
-    e_mov_rr(e, false, H_T1, H_T0);
-    e_ri(e, false, XG_AND, H_T1, JUMP_CACHE_SIZE - 1);
-    e_shift(e, false, 4, H_T1, 4);
     e_gs_base(e, true, XO_CMP_RM, H_T0, H_T1, entries);
     uint8_t *miss = e_jcc_later(e, CC_NE);
     e8(e, 0x65); /* jmp gs:[T1 + host] */
@@ -94,7 +106,57 @@ void tr_indirect(Tr *t)
     e8(e, 0xff);
     e8(e, 0x80 | 4 << 3 | (H_T1 & 7));
     e32(e, (uint32_t)(entries + (int32_t)offsetof(JumpCacheEntry, host)));
+    return miss;
+}
+
+/* T1 = offset of the entry for the RIP in T0 */
+static void jump_cache_index(Tr *t)
+{
+    e_mov_rr(&t->e, false, H_T1, H_T0);
+    e_ri(&t->e, false, XG_AND, H_T1, JUMP_CACHE_SIZE - 1);
+    e_shift(&t->e, false, 4, H_T1, 4);
+}
+
+/* btc T0, the bit that blocks have which want flags */
+static void flip_key(Tr *t)
+{
+    e_rex(&t->e, true, 0, 0, H_T0, false);
+    e8(&t->e, 0x0f);
+    e8(&t->e, 0xba);
+    e8(&t->e, 0xc0 | 7 << 3 | (H_T0 & 7));
+    e8(&t->e, JUMP_CACHE_FLAGS_BIT);
+}
+
+/* T0 = RIP to go to.  The jump cache is asked first for a block that wants no flags, then, with the flags in the slot, for one that does. */
+void tr_indirect(Tr *t)
+{
+    Emit *e = &t->e;
+    bool uses_cache = tr_is_flat(t) && !(t->mode & (MODE_ONE | MODE_TF | MODE_DEBUG | MODE_AC));
+    unsigned at = t->i + 1;
+    t->ended = true;
+    t->i = at; /* the registers are as after the branch */
+    if (uses_cache)
+        tr_flags_clobber_at_end(t);
+    else
+        tr_flags_to_slot(t);
+    t->i = at - 1;
+    if (!uses_cache) {
+        e_store_gs(e, H_T0, CPU_OFF(rip));
+        e_jmp(e, t->bt->stub_save_dispatch_rw);
+        return;
+    }
+    jump_cache_index(t);
+    uint8_t *miss = jump_cache_look(t);
     e_patch32(miss, e->p);
+    if (t->flags == FLAGS_AGAIN) {
+        tr_flags_again(t, &t->again, at);
+        e_flags_save(e);
+        jump_cache_index(t);
+    }
+    flip_key(t);
+    miss = jump_cache_look(t);
+    e_patch32(miss, e->p);
+    flip_key(t);
     e_mov_imm(e, H_T1, indirect_site(t));
     e_jmp(e, t->bt->stub_indirect_rw);
 }

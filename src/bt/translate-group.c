@@ -25,28 +25,22 @@
 #define DELTA_MAX (1 << 20) /* of a register from its symbol */
 #define SYM_ZERO  0         /* the symbol of absolute addresses */
 
-/* A GPR's value: a symbol, different for every unknown value, plus a constant. */
-typedef struct Value {
-    uint16_t symbol;
-    int32_t delta;
-} Value;
-
 typedef struct Pass {
     Tr *t;
-    Value gpr[X86_NGPRS];
+    TrValue gpr[X86_NGPRS];
     uint16_t next_symbol;
     uint16_t epoch; /* changes where nothing may be grouped across */
 } Pass;
 
-static void value_forget(Pass *p, unsigned reg) { p->gpr[reg] = (Value){.symbol = p->next_symbol++}; }
+static void value_forget(Pass *p, unsigned reg) { p->gpr[reg] = (TrValue){.symbol = p->next_symbol++}; }
 
-static void value_set(Pass *p, unsigned reg, Value from, int64_t add)
+static void value_set(Pass *p, unsigned reg, TrValue from, int64_t add)
 {
     int64_t delta = from.delta + add;
     if (delta > DELTA_MAX || delta < -DELTA_MAX)
         value_forget(p, reg);
     else
-        p->gpr[reg] = (Value){.symbol = from.symbol, .delta = (int32_t)delta};
+        p->gpr[reg] = (TrValue){.symbol = from.symbol, .delta = (int32_t)delta};
 }
 
 static void forget_all(Pass *p)
@@ -118,7 +112,7 @@ static void pass_implicit(Pass *p, const Insn *in)
 static void pass_emit(Pass *p, const Insn *in)
 {
     int word = (int)p->t->word;
-    Value rsp = p->gpr[X86_RSP];
+    TrValue rsp = p->gpr[X86_RSP];
     switch ((InsnTr)in->row->tr) {
     case TR_PUSH:
     case TR_PUSH_IMM:
@@ -293,13 +287,17 @@ void tr_groups_find(Tr *t)
         for (unsigned k = 0; k < 2; k++)
             t->member[i][k] = (TrMember){.group = -1, .base = TR_NO_SYMBOL};
     bool flat32 = t->mode & MODE_FLAT && t->mode & MODE_CODE32 && t->mode & MODE_STACK32;
-    if (t->mode & (MODE_PLAIN | MODE_ONE | MODE_TF | MODE_DEBUG | MODE_ALIGN) || !(tr_is64(t) || flat32) || t->ninsns < 2)
+    t->has_values = !(t->mode & (MODE_ONE | MODE_TF | MODE_DEBUG | MODE_ALIGN)) && (tr_is64(t) || flat32) && t->ninsns > 1;
+    if (!t->has_values)
         return;
     forget_all(&p);
     for (unsigned i = 0; i < t->ninsns; i++) {
-        pass_members(&p, i, &t->insns[i]);
+        memcpy(t->value[i], p.gpr, sizeof p.gpr);
+        if (!(t->mode & MODE_PLAIN))
+            pass_members(&p, i, &t->insns[i]);
         pass_insn(&p, &t->insns[i]);
     }
+    memcpy(t->value[t->ninsns], p.gpr, sizeof p.gpr);
 }
 
 /* The span of the members that are still to come, all in one check; but a store that may not be reached must not ask for more rights. */
@@ -353,6 +351,9 @@ static void lead_emit(Tr *t, const Insn *in, unsigned which)
     *lead = (TrLead){.ip = in->ip, .mode = t->mode};
     lead_span(t, which, lead);
     tr_flags_clobber(t);
+    lead->again = t->flags == FLAGS_AGAIN;
+    lead->insn = (uint8_t)t->i;
+    lead->recipe = t->again;
     lead_address(t, in, which, t->t2_low - m->at);
     lead->tag_offset = lead->needs_write ? TLB_OFF(t, tag_write) : TLB_OFF(t, tag_read);
     tr_tlb_index(t, H_T2);
@@ -411,6 +412,10 @@ void tr_leads_finish(Tr *t)
         e_rr(e, true, 0x85, H_T2, H_T2);
         e_jcc(e, CC_NE, lead->resume);
         e_patch32(crosses, e->p);
+        if (lead->again) {
+            tr_flags_again(t, &lead->recipe, lead->insn);
+            e_flags_save(e);
+        }
         lead->jump = e_jmp_later(e);
     }
 }

@@ -107,6 +107,9 @@ void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bo
     *slow = (SlowPath){0};
     slow->desc = size | access | (is_stack ? ACCESS_STACK : 0) | (uint32_t)segment << ACCESS_SEG_SHIFT;
     tr_flags_clobber(t);
+    slow->again = t->flags == FLAGS_AGAIN;
+    slow->insn = (uint8_t)t->i;
+    slow->recipe = t->again;
     tr_segment(t, slow, segment, size, access);
     if ((t->mode & MODE_ALIGN && size > 1) || t->mode & MODE_DEBUG) {
         slow->always = true;
@@ -182,6 +185,10 @@ void tr_slow_paths(Tr *t)
         }
         if (!slow->always)
             e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, slow->tag_offset);
+        if (slow->again) {
+            tr_flags_again(t, &slow->recipe, slow->insn);
+            e_flags_save(e);
+        }
         e_mov_imm(e, H_T1, slow->desc);
         e_call(e, t->bt->stub_mem_slow_rw);
         memcpy(e->p, slow->body, (size_t)(slow->body_end - slow->body));

@@ -12,7 +12,24 @@ typedef enum FlagsAt {
     FLAGS_SLOT, /* in status_of/status_ah only */
     FLAGS_BOTH,
     FLAGS_NONE, /* nowhere: proven dead */
+    FLAGS_AGAIN, /* nowhere, but the instruction that made them can be done again: Tr.again */
 } FlagsAt;
+
+/* A GPR's value: a symbol, different for every unknown value, plus a constant. */
+typedef struct TrValue {
+    uint16_t symbol;
+    int32_t delta;
+} TrValue;
+
+/* The last instruction that wrote all status flags, if nothing but registers goes into them. */
+typedef enum AgainKind { AGAIN_NOT, AGAIN_TEST, AGAIN_CMP, AGAIN_ADD, AGAIN_SUB } AgainKind;
+typedef struct TrAgain {
+    AgainKind kind;
+    uint8_t size;      /* 1, 4 or 8 bytes */
+    int8_t reg, reg2;  /* guest registers; reg2 -1: imm */
+    int32_t imm;
+    TrValue value, value2; /* of the registers, after the instruction */
+} TrAgain;
 
 /* A memory access whose slow path is still to be written, after the block's main line. */
 typedef struct SlowPath {
@@ -23,6 +40,9 @@ typedef struct SlowPath {
     int32_t tag_offset;
     uint32_t map_template; /* index of the BtMap entry to repeat */
     bool guessed;          /* the check took the entry of an earlier access */
+    bool again;            /* the flags are FLAGS_AGAIN */
+    uint8_t insn;          /* index */
+    TrAgain recipe;
     bool always;           /* no fast path: T0 is already the whole address */
 } SlowPath;
 
@@ -54,6 +74,9 @@ typedef struct TrLead {
     bool is_write, needs_write;
     uint64_t ip;
     uint32_t mode;
+    bool again;     /* the flags are FLAGS_AGAIN */
+    uint8_t insn;   /* index */
+    TrAgain recipe;
 } TrLead;
 
 #define SIDE_EXITS_MAX 3 /* conditional branches that a block goes on behind */
@@ -71,8 +94,11 @@ typedef struct Tr {
     unsigned ninsns;
     uint16_t live_out[BLOCK_INSNS_MAX + 1]; /* status flags needed after instruction i */
     uint16_t live_in[BLOCK_INSNS_MAX + 1];
+    TrValue value[BLOCK_INSNS_MAX + 1][X86_NGPRS]; /* before instruction i; translate-group.c */
+    bool has_values;
     unsigned i;       /* current */
     FlagsAt flags;
+    TrAgain again;
 
     SlowPath slow[BLOCK_INSNS_MAX * 2 + 4];
     unsigned nslow;
@@ -95,6 +121,9 @@ typedef struct Tr {
         uint8_t *jump; /* rel32 to the stub or, same page, what is patched */
         uint64_t target;
         bool flags_in_host, is_backward;
+        bool again;           /* FLAGS_AGAIN: two ways out, see tr_edges_finish() */
+        uint8_t at;           /* registers are as before this instruction */
+        TrAgain recipe;
     } edge[EDGES_MAX];
     unsigned nedges;
     uint8_t *poll_jump, *host_poll_jump;
@@ -109,11 +138,14 @@ static inline bool tr_is_flat(const Tr *t) { return t->mode & (MODE_CODE64 | MOD
 
 /* flags (translate-flags.c) */
 void tr_flags_clobber(Tr *t);            /* before code that destroys the host's flags */
+void tr_flags_clobber_at_end(Tr *t);     /* the same at the end of a block, where all are live */
 void tr_flags_to_host(Tr *t);            /* make FLAGS_HOST or BOTH */
 void tr_flags_to_slot(Tr *t);            /* make FLAGS_SLOT or BOTH */
 void tr_flags_before(Tr *t, const Insn *insn); /* what the native instruction needs */
 void tr_flags_after(Tr *t, const Insn *insn);
 void tr_flags_analyse(Tr *t);
+/* tr_flags_again: emits code that makes the flags of @recipe in the host's, where the registers are as before instruction @at.  Clobbers T1. */
+void tr_flags_again(Tr *t, const TrAgain *recipe, unsigned at);
 
 /* memory (translate-mem.c) */
 void tr_address_to(Tr *t, const Insn *insn, unsigned to); /* @to, T0 or T2 = effective address, before segmentation; clobbers T1 */
