@@ -32,14 +32,16 @@ static gboolean pidfile_write(const char *path, GError **error)
     return FALSE;
 }
 
-/* The first of the wanted modes that this host has; the first one's error when there is none. */
+/* The first of the wanted modes that this host has; the first one's error when there is none. `auto` is KVM where it can be used, else bt. */
 static const CpuOps *engine_choose(Config *config, GError **error)
 {
     g_autoptr(GError) first = NULL;
     for (guint i = 0; i < config->accels->len; i++) {
         ConfigAccel accel = g_array_index(config->accels, ConfigAccel, i);
         g_autoptr(GError) cause = NULL;
-        bool is_bt = accel == CONFIG_ACCEL_BT || accel == CONFIG_ACCEL_AUTO;
+        if (accel == CONFIG_ACCEL_AUTO)
+            accel = kvm_require(KVM_MMU_ANY, NULL) ? CONFIG_ACCEL_KVM : CONFIG_ACCEL_BT;
+        bool is_bt = accel == CONFIG_ACCEL_BT;
         KvmMmu mmu = accel == CONFIG_ACCEL_HV ? KVM_MMU_SHADOW : accel == CONFIG_ACCEL_HWMMU ? KVM_MMU_NESTED : KVM_MMU_ANY;
         if (is_bt || kvm_require(mmu, &cause)) {
             if (accel == CONFIG_ACCEL_KVM)

@@ -27,7 +27,7 @@ void kvm_answer_enable(int kvm, int vm)
         filter.ranges[i] = (struct kvm_msr_filter_range){ .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .base = hidden[i].base,
                                                           .nmsrs = hidden[i].count, .bitmap = denied };
     if (ioctl(vm, KVM_X86_SET_MSR_FILTER, &filter) < 0)
-        log_text(LOG_KVM, "kvm: KVM_X86_SET_MSR_FILTER: %s", g_strerror(errno));
+        log_text(LOG_KVM, "kvm: KVM_X86_SET_MSR_FILTER: %s", kvm_strerror(errno));
 }
 
 void kvm_answer_msr(KvmCpu *cpu)

@@ -4,6 +4,7 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 
 #include "kvm/kvm.h"
 #include "kvm/state.h"
@@ -47,6 +48,13 @@ typedef struct KvmCpu {
 
     uint64_t stat_exits[KVM_CPU_NEXITS], stat_interrupts, stat_signals;
 } KvmCpu;
+
+/* kvm_strerror: @errnum in the C locale.  g_strerror() opens files for the user's, which a sandboxed vCPU's thread may not. */
+static inline const char *kvm_strerror(int errnum)
+{
+    const char *text = strerrordesc_np(errnum);
+    return text ? text : "unknown error";
+}
 
 /* kvm_cpu_run: see CpuOps.run. */
 CpuExit kvm_cpu_run(Cpu *base);

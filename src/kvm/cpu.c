@@ -64,7 +64,7 @@ static void kvm_cpu_free(Cpu *base)
 
 static gboolean fail(GError **error, const char *what)
 {
-    g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "%s: %s", what, g_strerror(errno));
+    g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "%s: %s", what, kvm_strerror(errno));
     return FALSE;
 }
 
@@ -142,7 +142,7 @@ bool kvm_cpu_ioctl(KvmCpu *cpu, unsigned long request, const char *name, void *a
 {
     if (ioctl(cpu->vcpu, request, argument) >= 0)
         return true;
-    kvm_cpu_fail(cpu, "KVM refuses the vCPU's state: %s: %s", name, g_strerror(errno));
+    kvm_cpu_fail(cpu, "KVM refuses the vCPU's state: %s: %s", name, kvm_strerror(errno));
     return false;
 }
 

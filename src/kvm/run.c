@@ -182,7 +182,7 @@ static void events_inject(KvmCpu *cpu)
         if (vector >= 0) {
             struct kvm_interrupt interrupt = { .irq = (uint32_t)vector };
             if (ioctl(cpu->vcpu, KVM_INTERRUPT, &interrupt) < 0)
-                kvm_cpu_fail(cpu, "KVM_INTERRUPT: vector %d: %s", vector, g_strerror(errno));
+                kvm_cpu_fail(cpu, "KVM_INTERRUPT: vector %d: %s", vector, kvm_strerror(errno));
             run->ready_for_interrupt_injection = 0;
             cpu->stat_interrupts++;
         }
@@ -248,7 +248,7 @@ CpuExit kvm_cpu_run(Cpu *base)
         apic_out(cpu);
         if (result < 0) {
             if (errnum != EINTR && errnum != EAGAIN)
-                kvm_cpu_fail(cpu, "KVM_RUN: %s", g_strerror(errnum));
+                kvm_cpu_fail(cpu, "KVM_RUN: %s", kvm_strerror(errnum));
             cpu->stat_signals++;
         } else {
             CpuExit exit;

@@ -19,7 +19,7 @@ static KvmVm *current; /* the newest one that still lives; no reference */
 
 static gboolean fail(GError **error, const char *what)
 {
-    g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "%s: %s", what, g_strerror(errno));
+    g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "%s: %s", what, kvm_strerror(errno));
     return FALSE;
 }
 
@@ -41,7 +41,7 @@ char *kvm_vm_slots(KvmVm *vm)
     for (; vm->nslots < vm->ram->nslots && !text; vm->nslots++)
         if (!slot_set(vm, vm->nslots))
             text = g_strdup_printf("KVM refuses guest memory at %#" G_GINT64_MODIFIER "x: KVM_SET_USER_MEMORY_REGION: %s",
-                                   vm->ram->slot[vm->nslots].start, g_strerror(errno));
+                                   vm->ram->slot[vm->nslots].start, kvm_strerror(errno));
     g_mutex_unlock(&vm->lock);
     return text;
 }
@@ -87,7 +87,7 @@ void kvm_vm_route(KvmVm *vm, unsigned pin, uint64_t address, uint32_t data)
                            .data = vm->route[i].data },
             };
     if (!is_same && ioctl(vm->vm, KVM_SET_GSI_ROUTING, &table) < 0)
-        log_text(LOG_KVM, "kvm: KVM_SET_GSI_ROUTING, pin %u: %s", pin, g_strerror(errno));
+        log_text(LOG_KVM, "kvm: KVM_SET_GSI_ROUTING, pin %u: %s", pin, kvm_strerror(errno));
     g_mutex_unlock(&vm->lock);
 }
 

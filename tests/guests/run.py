@@ -250,6 +250,54 @@ def _():
         raise Failure("\n      " + "\n      ".join(wrong))
 
 
+KVM_FAULTS = (
+    # environment, -accel, status, what the sentence says
+    ({"KVM_SHIM_OPEN": "13"}, "kvm", 3, "no permission.*group"),
+    ({"KVM_SHIM_OPEN": "2"}, "kvm", 3, "is missing"),
+    ({"KVM_SHIM_OPEN": "16"}, "kvm", 3, "does not work: open"),
+    ({"KVM_SHIM_VERSION": "11"}, "kvm", 3, "API version is 11, not 12"),
+    ({"KVM_SHIM_MISSING": "136"}, "kvm", 3, "lacks KVM_CAP_IMMEDIATE_EXIT"),
+    ({"KVM_SHIM_MISSING": "121"}, "kvm -machine pc,kernel-irqchip=split", 3, "lacks KVM_CAP_SPLIT_IRQCHIP"),
+    ({"KVM_SHIM_REFUSE": "0x01"}, "kvm", 3, "KVM_CREATE_VM: Invalid argument"),
+    ({"KVM_SHIM_REFUSE": "0x41"}, "kvm", 6, "KVM_CREATE_VCPU: Invalid argument"),
+    ({"KVM_SHIM_REFUSE": "0x46"}, "kvm", 6, "KVM refuses guest memory at 0"),
+    ({"KVM_SHIM_REFUSE": "0x90"}, "kvm", 6, "KVM_SET_CPUID2: KVM refuses the CPU model"),
+    ({"KVM_SHIM_REFUSE": "0x82"}, "kvm", 6, "KVM refuses the vCPU's state: KVM_SET_REGS"),
+    ({"KVM_SHIM_REFUSE": "0x8f"}, "kvm", 6, "KVM refuses the vCPU's state: KVM_SET_LAPIC"),
+    ({"KVM_SHIM_RUN": "fail-entry"}, "kvm", 6, "KVM_EXIT_FAIL_ENTRY: .*hardware reason 0x80000021"),
+    ({"KVM_SHIM_RUN": "internal:1"}, "kvm", 6, "KVM_EXIT_INTERNAL_ERROR: KVM cannot emulate an instruction"),
+    ({"KVM_SHIM_RUN": "internal:99"}, "kvm", 6, r"KVM_EXIT_INTERNAL_ERROR: unknown suberror \(99\)"),
+    ({"KVM_SHIM_RUN": "exit:40"}, "kvm", 6, "exit reason 40"),
+    ({"KVM_SHIM_RUN": "errno:12"}, "kvm", 6, "KVM_RUN: Cannot allocate memory"),
+    ({"KVM_SHIM_OPEN": "13"}, "kvm:bt", 1, "hello from the guest"),
+    ({"KVM_SHIM_OPEN": "13"}, "kvm -accel tcg", 1, "hello from the guest"),
+    ({"KVM_SHIM_OPEN": "2"}, "auto", 1, "hello from the guest"),
+)
+
+
+@test("a KVM that refuses or fails: one sentence each, or the next mode of the list", segue_only=True)
+def _():
+    shim = os.path.join(options.build, "tests/libkvm-shim.so")
+    if not os.path.exists(shim):
+        raise Skip(f"{shim} was not built")
+    wrong = []
+    for environment, accel, status, pattern in KVM_FAULTS:
+        shown = " ".join(f"{name}={value}" for name, value in environment.items()) + f" -accel {accel}"
+        try:
+            done = subprocess.run([options.segue, "-nographic", "-m", "16", "-no-reboot", *DEBUG_EXIT, "-kernel", small_guest("hello"),
+                                   "-accel", *accel.split()],
+                                  env={**os.environ, "LD_PRELOAD": os.path.abspath(shim), **environment}, stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, errors="replace", timeout=60, check=False)
+        except subprocess.TimeoutExpired:
+            wrong.append(f"{shown}: still running after 60 s")
+            continue
+        if done.returncode != status or not re.search(pattern, done.stdout + done.stderr) or (status != 1 and done.stderr.count("\n") != 1):
+            wrong.append(f"{shown}: status {done.returncode}, expected {status} and one line with '{pattern}': "
+                         f"{(done.stdout + done.stderr).strip()[:300]}")
+    if wrong:
+        raise Failure("\n      " + "\n      ".join(wrong))
+
+
 @test("-version and -help", segue_only=True)
 def _():
     for option, word in (("-version", r"\d+\.\d+"), ("-help", "-kernel")):
