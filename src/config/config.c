@@ -69,7 +69,7 @@ Config *config_new(void)
     Config *config = g_new0(Config, 1);
     config->accels = g_array_new(FALSE, FALSE, sizeof(ConfigAccel));
     config->ram_bytes = CONFIG_DEFAULT_RAM_BYTES;
-    config->ncpus = 1;
+    config->ncpus = config->nsockets = config->ncores = config->nthreads = 1;
     config->cpu_name = g_strdup("max");
     config->machine_name = g_strdup("pc");
     config->cpu_features = g_ptr_array_new_with_free_func(feature_free);

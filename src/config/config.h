@@ -14,7 +14,7 @@
 #define CONFIG_MAX_SERIAL 4
 #define CONFIG_DEFAULT_RAM_BYTES (UINT64_C(128) << 20)
 #define CONFIG_MAX_RAM_BYTES (UINT64_C(1) << 40)
-#define CONFIG_MAX_CPUS 1
+#define CONFIG_MAX_CPUS 16
 
 /* What to do with the filled struct. */
 typedef enum ConfigAction {
@@ -121,6 +121,7 @@ typedef struct Config {
     ConfigIrqchip irqchip;
     uint64_t ram_bytes;
     unsigned ncpus;
+    unsigned nsockets, ncores, nthreads; /* of each socket, of each core; their product is ncpus */
     char *cpu_name;       /* "max", … */
     char *cpu_vendor;     /* 12 characters, or NULL: the model's own */
     uint32_t cpu_signature; /* family, model and stepping as CPUID leaf 1 has them; 0: the model's own */

@@ -27,6 +27,14 @@
 #define PCI_TESTDEV_SLOT 31u
 #define SEABIOS_PM_BASE 0xb000u /* where it moves the PIIX4's PM block and what its ACPI tables say */
 
+/* One processor's local APIC. */
+typedef struct LapicSeat {
+    Board *board;
+    unsigned cpu;
+    Lapic *lapic;
+    Bus *page; /* addressed from 0 */
+} LapicSeat;
+
 typedef struct SerialPort {
     Board *board;
     Ns16550 *uart;
@@ -37,12 +45,12 @@ struct Board {
     BoardWires wires;
     bool has_acpi, has_hpet, has_i8042, has_pit;
     Bus *ports, *memory;
-    Bus *lapic_page; /* the boot processor's, addressed from 0 */
     uint32_t irq_sources[NISA_IRQS]; /* bit s: source s holds the line up */
     I8259 *pic;
     Ioapic *ioapic;
     LapicBus *lapic_bus;
-    Lapic *lapic;
+    unsigned ncpus;
+    LapicSeat seat[CONFIG_MAX_CPUS];
     ApicLink apic_link;
     I8254 *pit;
     Mc146818 *rtc;
@@ -112,32 +120,35 @@ static void hpet_legacy_changed(void *opaque, bool is_on)
     mc146818_set_irq_enabled(board->rtc, !is_on);
 }
 
-/* Also the wires' shape for the LAPIC. */
-static int board_pic_acknowledge(void *opaque)
+static int seat_pic_acknowledge(void *opaque)
 {
-    Board *board = opaque;
-    return pic_acknowledge(board->pic);
+    LapicSeat *seat = opaque;
+    return pic_acknowledge(seat->board->pic);
 }
 
-static uint64_t board_guest_tsc(void *opaque)
+static uint64_t seat_guest_tsc(void *opaque)
 {
-    Board *board = opaque;
-    return board->wires.guest_tsc(board->wires.opaque);
+    const BoardWires *wires = &((LapicSeat *)opaque)->board->wires;
+    return wires->guest_tsc(wires->opaque);
 }
 
-static void board_nmi(void *opaque)
+static void seat_nmi(void *opaque)
 {
-    Board *board = opaque;
-    board->wires.nmi(board->wires.opaque);
+    LapicSeat *seat = opaque;
+    seat->board->wires.nmi(seat->board->wires.opaque, seat->cpu);
 }
 
-static void board_cpu_init(void *opaque)
+static void seat_init(void *opaque)
 {
-    Board *board = opaque;
-    board->wires.cpu_init(board->wires.opaque);
+    LapicSeat *seat = opaque;
+    seat->board->wires.cpu_init(seat->board->wires.opaque, seat->cpu);
 }
 
-static void board_cpu_startup(void *opaque, uint8_t vector) {} /* the boot processor never waits for a SIPI */
+static void seat_startup(void *opaque, uint8_t vector)
+{
+    LapicSeat *seat = opaque;
+    seat->board->wires.cpu_startup(seat->board->wires.opaque, seat->cpu, vector);
+}
 
 static void board_ask_reset(void *opaque)
 {
@@ -216,12 +227,18 @@ static void chips_build(Board *board, const Config *config)
     board->ioapic = ioapic_new(&(IoapicWires){ .sink = lapic_bus_sink(board->lapic_bus), .id = 0, .route_changed = apic_link_route,
                                                .opaque = &board->apic_link });
     lapic_bus_set_eoi(board->lapic_bus, ioapic_eoi, board->ioapic);
-    board->lapic = lapic_new(&(LapicWires){ .clock = clock, .index = 0, .bus = board->lapic_bus, .cpu_irq = wires->cpu_irq,
-                                            .physical_bits = CPUID_PHYSICAL_BITS, .tsc_hz = wires->tsc_hz, .guest_tsc = board_guest_tsc,
-                                            .pic_acknowledge = board_pic_acknowledge, .nmi = board_nmi, .init = board_cpu_init,
-                                            .startup = board_cpu_startup, .opaque = board });
-    board->apic_link = (ApicLink){ .bus = board->lapic_bus, .ioapic = board->ioapic, .lapic = { board->lapic }, .count = 1 };
-    board->pic = i8259_new(&(I8259Wires){ .output = lapic_lint(board->lapic, 0) });
+    for (unsigned i = 0; i < board->ncpus; i++) {
+        LapicSeat *seat = &board->seat[i];
+        *seat = (LapicSeat){ .board = board, .cpu = i, .page = bus_new("lapic", LAPIC_SIZE - 1) };
+        seat->lapic = lapic_new(&(LapicWires){ .clock = clock, .index = i, .bus = board->lapic_bus, .cpu_irq = wires->cpu_irq[i],
+                                               .physical_bits = CPUID_PHYSICAL_BITS, .tsc_hz = wires->tsc_hz,
+                                               .guest_tsc = seat_guest_tsc, .pic_acknowledge = seat_pic_acknowledge, .nmi = seat_nmi,
+                                               .init = seat_init, .startup = seat_startup, .opaque = seat });
+    }
+    board->apic_link = (ApicLink){ .bus = board->lapic_bus, .ioapic = board->ioapic, .count = board->ncpus };
+    for (unsigned i = 0; i < board->ncpus; i++)
+        board->apic_link.lapic[i] = board->seat[i].lapic;
+    board->pic = i8259_new(&(I8259Wires){ .output = lapic_lint(board->seat[0].lapic, 0) });
     if (board->has_pit)
         board->pit = i8254_new(&(I8254Wires){ .clock = clock, .irq = isa_line(board, 0, SOURCE_ISA) });
     uint64_t low = MIN(wires->ram->size_bytes, BOOT_PCI_HOLE_START);
@@ -311,13 +328,15 @@ static gboolean map_build(Board *board, const Config *config, GError **error)
         { board->memory, PC_TESTDEV_MMIO, PC_TESTDEV_MMIO_SIZE, &pc_testdev_mmio_ops, board->testdev },
         { board->memory, IOAPIC_BASE, IOAPIC_SIZE, &ioapic_ops, board->ioapic },
         { board->memory, HPET_BASE, HPET_SIZE, &hpet_ops, board->hpet },
-        { board->lapic_page, 0, LAPIC_SIZE, &lapic_ops, board->lapic },
         /* Last, because the user chose where. */
         { board->ports, config->debugcon_port, 1, &debugcon_ops, board->debugcon },
         { board->ports, config->debug_exit_port, config->debug_exit_size, &isa_debug_exit_ops, board->debug_exit },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
         if (rows[i].device && !bus_add(rows[i].bus, rows[i].start, rows[i].size, rows[i].ops, rows[i].device, error))
+            return FALSE;
+    for (unsigned i = 0; i < board->ncpus; i++)
+        if (!bus_add(board->seat[i].page, 0, LAPIC_SIZE, &lapic_ops, board->seat[i].lapic, error))
             return FALSE;
     return TRUE;
 }
@@ -326,13 +345,13 @@ Board *board_new(const Config *config, const BoardWires *wires, GError **error)
 {
     g_autoptr(Board) board = g_new0(Board, 1);
     board->wires = *wires;
+    board->ncpus = wires->ncpus;
     board->has_acpi = config->has_acpi;
     board->has_hpet = config->has_hpet;
     board->has_i8042 = config->has_i8042;
     board->has_pit = config->has_pit;
     board->ports = bus_new("port", 0xffff);
     board->memory = bus_new("mmio", UINT64_MAX);
-    board->lapic_page = bus_new("lapic", LAPIC_SIZE - 1);
     chips_build(board, config);
     if (!firmware_config_build(board, config, error) || !map_build(board, config, error))
         return NULL;
@@ -362,10 +381,12 @@ void board_free(Board *board)
     mc146818_free(board->rtc);
     i8254_free(board->pit);
     i8259_free(board->pic);
-    lapic_free(board->lapic);
+    for (unsigned i = 0; i < board->ncpus; i++) {
+        lapic_free(board->seat[i].lapic);
+        bus_free(board->seat[i].page);
+    }
     ioapic_free(board->ioapic);
     lapic_bus_free(board->lapic_bus);
-    bus_free(board->lapic_page);
     bus_free(board->memory);
     bus_free(board->ports);
     g_free(board);
@@ -389,7 +410,8 @@ void board_reset(Board *board)
         i8254_reset(board->pit);
     ioapic_reset(board->ioapic);
     i8259_reset(board->pic);
-    lapic_reset(board->lapic);
+    for (unsigned i = 0; i < board->ncpus; i++)
+        lapic_reset(board->seat[i].lapic);
     memset(board->irq_sources, 0, sizeof board->irq_sources);
 }
 
@@ -401,29 +423,31 @@ uint64_t board_publish(Board *board)
         log_text(LOG_GUEST_ERRORS, "%s", error->message);
     if (!board->has_acpi)
         return 0;
-    return acpi_build(board->wires.ram, &(AcpiParams){ .ncpus = 1, .has_hpet = board->has_hpet, .has_i8042 = board->has_i8042 });
+    return acpi_build(board->wires.ram, &(AcpiParams){ .ncpus = board->ncpus, .has_hpet = board->has_hpet, .has_i8042 = board->has_i8042 });
 }
 
 uint64_t board_port_read(Board *board, uint16_t port, unsigned size) { return bus_read(board->ports, port, size); }
 
 void board_port_write(Board *board, uint16_t port, unsigned size, uint64_t value) { bus_write(board->ports, port, size, value); }
 
-uint64_t board_mmio_read(Board *board, Gpa gpa, unsigned size)
+uint64_t board_mmio_read(Board *board, unsigned cpu, Gpa gpa, unsigned size)
 {
-    if (lapic_covers(board->lapic, gpa))
-        return bus_read(board->lapic_page, gpa - page_of(lapic_base(board->lapic)), size);
+    const LapicSeat *seat = &board->seat[cpu];
+    if (lapic_covers(seat->lapic, gpa))
+        return bus_read(seat->page, gpa - page_of(lapic_base(seat->lapic)), size);
     return bus_read(board->memory, gpa, size);
 }
 
-void board_mmio_write(Board *board, Gpa gpa, unsigned size, uint64_t value)
+void board_mmio_write(Board *board, unsigned cpu, Gpa gpa, unsigned size, uint64_t value)
 {
-    if (lapic_covers(board->lapic, gpa))
-        bus_write(board->lapic_page, gpa - page_of(lapic_base(board->lapic)), size, value);
+    const LapicSeat *seat = &board->seat[cpu];
+    if (lapic_covers(seat->lapic, gpa))
+        bus_write(seat->page, gpa - page_of(lapic_base(seat->lapic)), size, value);
     else
         bus_write(board->memory, gpa, size, value);
 }
 
-Lapic *board_lapic(Board *board) { return board->lapic; }
+Lapic *board_lapic(Board *board, unsigned cpu) { return board->seat[cpu].lapic; }
 
 void board_eoi(Board *board, uint8_t vector) { ioapic_eoi(board->ioapic, vector); }
 

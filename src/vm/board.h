@@ -23,15 +23,17 @@ typedef struct BoardWires {
     Ram *ram;
     Clock *clock;
     GMutex *lock;    /* the machine lock */
-    IrqLine cpu_irq; /* INTR of the boot processor */
+    unsigned ncpus;  /* 1 to CONFIG_MAX_CPUS; local APICs have the numbers 0 to ncpus - 1 */
+    IrqLine cpu_irq[CONFIG_MAX_CPUS]; /* INTR of each */
     uint64_t tsc_hz; /* of the guest's TSC; 0: unknown */
     uint64_t (*guest_tsc)(void *opaque);
-    void (*nmi)(void *opaque);
+    void (*nmi)(void *opaque, unsigned cpu);
     /* What the guest asks of the machine.  All only note it: the lock is held. */
     void (*power_off)(void *opaque);
     void (*reset)(void *opaque);
     void (*debug_exit)(void *opaque, unsigned status);
-    void (*cpu_init)(void *opaque); /* INIT to the boot processor */
+    void (*cpu_init)(void *opaque, unsigned cpu);
+    void (*cpu_startup)(void *opaque, unsigned cpu, uint8_t vector); /* SIPI */
     void *opaque;
     Chardev *serial[CONFIG_MAX_SERIAL]; /* NULL: no UART there; owned by the caller, outlive the board */
     Chardev *debugcon;                  /* NULL: output vanishes */
@@ -48,9 +50,9 @@ uint64_t board_publish(Board *board);
 
 uint64_t board_port_read(Board *board, uint16_t port, unsigned size);
 void board_port_write(Board *board, uint16_t port, unsigned size, uint64_t value);
-uint64_t board_mmio_read(Board *board, Gpa gpa, unsigned size); /* as the boot processor sees it */
-void board_mmio_write(Board *board, Gpa gpa, unsigned size, uint64_t value);
-Lapic *board_lapic(Board *board);
+uint64_t board_mmio_read(Board *board, unsigned cpu, Gpa gpa, unsigned size); /* as processor @cpu sees it */
+void board_mmio_write(Board *board, unsigned cpu, Gpa gpa, unsigned size, uint64_t value);
+Lapic *board_lapic(Board *board, unsigned cpu);
 void board_eoi(Board *board, uint8_t vector); /* an engine's local APIC ended a level-triggered interrupt */
 /* board_apic_link: to be told which vCPUs run, and asked for the registers where those have the local APICs. */
 ApicLink *board_apic_link(Board *board);

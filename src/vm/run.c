@@ -1,183 +1,75 @@
 #include "vm/run.h"
 
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include <x86intrin.h>
 
-#include "core/log.h"
+#include "core/cpuid.h"
 #include "core/sandbox.h"
+#include "vm/vcpu.h"
 
 #define FINISH_TIMEOUT_US (3 * G_TIME_SPAN_SECOND)
 
 struct Run {
     RunWires wires;
-    Cpu *cpu;
     Board *board;
-    GThread *thread;
-    int64_t tsc_offset;
-    GCond wake;    /* something changed for the vCPU */
-    GCond stopped; /* the vCPU paused or finished */
+    int64_t tsc_offset; /* the same for all vCPUs */
+    GCond stopped;      /* a vCPU parked or finished */
 
     /* Under the machine lock. */
-    bool finish, is_finished;
+    bool finish;
     unsigned pauses; /* > 0: stand still */
-    bool is_paused;
-    bool reset_asked, init_asked;
-    bool nmi_waits;
-    unsigned nmis; /* so many came */
-    X86State state; /* scratch for load and save */
-};
+    bool reset_asked;
 
-/* --- CpuHost: the engine's view of the machine --- */
-
-static uint64_t host_port_read(void *opaque, uint16_t port, unsigned size)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    uint64_t value = board_port_read(run->board, port, size);
-    g_mutex_unlock(run->wires.lock);
-    return value;
-}
-
-static void host_port_write(void *opaque, uint16_t port, unsigned size, uint64_t value)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    board_port_write(run->board, port, size, value);
-    g_mutex_unlock(run->wires.lock);
-}
-
-static uint64_t host_mmio_read(void *opaque, Gpa gpa, unsigned size)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    uint64_t value = board_mmio_read(run->board, gpa, size);
-    g_mutex_unlock(run->wires.lock);
-    return value;
-}
-
-static void host_mmio_write(void *opaque, Gpa gpa, unsigned size, uint64_t value)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    board_mmio_write(run->board, gpa, size, value);
-    g_mutex_unlock(run->wires.lock);
-}
-
-static int host_irq_acknowledge(void *opaque)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    int vector = lapic_acknowledge(board_lapic(run->board));
-    g_mutex_unlock(run->wires.lock);
-    return vector;
-}
-
-static bool host_apic_msr_read(void *opaque, uint32_t msr, uint64_t *out_value)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    bool is_ok = lapic_msr_read(board_lapic(run->board), msr, out_value);
-    g_mutex_unlock(run->wires.lock);
-    return is_ok;
-}
-
-static bool host_apic_msr_write(void *opaque, uint32_t msr, uint64_t value)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    bool is_ok = lapic_msr_write(board_lapic(run->board), msr, value);
-    g_mutex_unlock(run->wires.lock);
-    return is_ok;
-}
-
-static uint64_t host_cr8_read(void *opaque)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    uint64_t value = lapic_cr8_read(board_lapic(run->board));
-    g_mutex_unlock(run->wires.lock);
-    return value;
-}
-
-static void host_cr8_write(void *opaque, uint64_t value)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    lapic_cr8_write(board_lapic(run->board), value);
-    g_mutex_unlock(run->wires.lock);
-}
-
-static void host_eoi(void *opaque, uint8_t vector)
-{
-    Run *run = opaque;
-    g_mutex_lock(run->wires.lock);
-    board_eoi(run->board, vector);
-    g_mutex_unlock(run->wires.lock);
-}
-
-static const CpuHost run_host = {
-    .port_read = host_port_read,
-    .port_write = host_port_write,
-    .mmio_read = host_mmio_read,
-    .mmio_write = host_mmio_write,
-    .irq_acknowledge = host_irq_acknowledge,
-    .apic_msr_read = host_apic_msr_read,
-    .apic_msr_write = host_apic_msr_write,
-    .cr8_read = host_cr8_read,
-    .cr8_write = host_cr8_write,
-    .eoi = host_eoi,
+    Vcpu vcpu[CONFIG_MAX_CPUS]; /* wires.ncpus of them */
 };
 
 /* --- requests --- */
 
-static void run_kick(Run *run)
+static void kick_all(Run *run)
 {
-    run->cpu->ops->kick(run->cpu);
-    g_cond_signal(&run->wake);
+    for (unsigned i = 0; i < run->wires.ncpus; i++)
+        vcpu_kick(&run->vcpu[i]);
 }
 
-static void irq_line_set(void *opaque, unsigned number, bool level)
+/* Every vCPU that has a thread stands still; @but is not asked. */
+static bool are_parked(const Run *run, const Vcpu *but)
 {
-    Run *run = opaque;
-    run->cpu->ops->set_irq(run->cpu, level);
-    if (level)
-        g_cond_signal(&run->wake);
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        const Vcpu *vcpu = &run->vcpu[i];
+        if (vcpu != but && vcpu->thread && !vcpu->is_parked && !vcpu->is_finished)
+            return false;
+    }
+    return true;
 }
 
-IrqLine run_irq_line(Run *run) { return (IrqLine){ .set = irq_line_set, .opaque = run }; }
+IrqLine run_irq_line(Run *run, unsigned index) { return vcpu_irq_line(&run->vcpu[index]); }
 
 uint64_t run_guest_tsc(const Run *run) { return __rdtsc() + (uint64_t)run->tsc_offset; }
 
 void run_ask_reset(Run *run)
 {
     run->reset_asked = true;
-    run_kick(run);
+    kick_all(run);
 }
 
-void run_ask_init(Run *run)
-{
-    run->init_asked = true;
-    run_kick(run);
-}
+void run_ask_init(Run *run, unsigned index) { vcpu_ask_init(&run->vcpu[index]); }
 
-void run_nmi(Run *run)
-{
-    run->nmi_waits = true;
-    run->nmis++;
-    run->cpu->ops->nmi(run->cpu);
-    g_cond_signal(&run->wake);
-}
+void run_ask_startup(Run *run, unsigned index, uint8_t vector) { vcpu_ask_startup(&run->vcpu[index], vector); }
+
+void run_nmi(Run *run, unsigned index) { vcpu_nmi(&run->vcpu[index]); }
 
 void run_ask_pause(Run *run)
 {
     run->pauses++;
-    run_kick(run);
+    kick_all(run);
 }
 
 void run_pause(Run *run)
 {
     run_ask_pause(run);
-    while (run->thread && !run->is_paused && !run->is_finished)
+    while (!are_parked(run, NULL))
         g_cond_wait(&run->stopped, run->wires.lock);
 }
 
@@ -185,130 +77,149 @@ void run_resume(Run *run)
 {
     g_assert(run->pauses > 0);
     run->pauses--;
-    g_cond_signal(&run->wake);
+    for (unsigned i = 0; i < run->wires.ncpus; i++)
+        g_cond_signal(&run->vcpu[i].wake);
 }
 
-char *run_describe(Run *run) { return run->cpu->ops->describe ? run->cpu->ops->describe(run->cpu) : g_strdup("no registers\n"); }
+char *run_describe(Run *run, unsigned index) { return vcpu_describe(&run->vcpu[index]); }
+
+int run_thread_id(Run *run, unsigned index) { return run->vcpu[index].thread_id; }
 
 /* --- the loop; the lock is held but where it says otherwise --- */
 
-static void log_state(Run *run, const char *what)
-{
-    if (!log_on(LOG_CPU_RESET))
-        return;
-    g_mutex_unlock(run->wires.lock);
-    g_autofree char *text = run_describe(run);
-    g_mutex_lock(run->wires.lock);
-    log_text(LOG_CPU_RESET, "CPU %s\n%s", what, text);
-}
-
-static void state_load(Run *run)
-{
-    run->state.tsc = run_guest_tsc(run); /* time goes on over a reset */
-    g_mutex_unlock(run->wires.lock); /* the engine calls CpuHost for APIC_BASE and CR8 */
-    run->cpu->ops->load(run->cpu, &run->state);
-    g_mutex_lock(run->wires.lock);
-    apic_link_push(board_apic_link(run->board));
-}
-
-/* Power-on and every later reset. */
+/* Power-on and every later reset, on the boot processor's thread while all others are parked. */
 static void machine_reset(Run *run)
 {
-    run->reset_asked = run->init_asked = run->nmi_waits = false;
+    Vcpu *boot = &run->vcpu[0];
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        Vcpu *vcpu = &run->vcpu[i];
+        vcpu->init_asked = vcpu->nmi_waits = false;
+        vcpu->waits_for_sipi = i != 0;
+        vcpu->startup_page = -1;
+    }
     board_reset(run->board);
     uint64_t rsdp = boot_is_firmware(run->wires.boot) ? 0 : board_publish(run->board);
     g_autoptr(GError) error = NULL;
-    if (!boot_load(run->wires.boot, run->wires.ram, rsdp, &run->state, &error)) {
+    if (!boot_load(run->wires.boot, run->wires.ram, rsdp, &boot->state, &error)) {
+        run->reset_asked = false;
         run->wires.failed(run->wires.opaque, error->message);
         return;
     }
-    state_load(run);
-    log_state(run, "reset");
+    boot->state.tsc = 0; /* time goes on over a reset */
+    boot->state.tsc_offset = run->tsc_offset;
+    vcpu_load(boot);
+    vcpu_log_state(boot, "reset");
+    for (unsigned i = 1; i < run->wires.ncpus; i++) {
+        Vcpu *vcpu = &run->vcpu[i];
+        boot_state_reset(&vcpu->state);
+        vcpu->state.tsc_offset = run->tsc_offset;
+        vcpu->state.apic_base = lapic_base(board_lapic(run->board, i));
+        vcpu_load(vcpu);
+        vcpu_log_state(vcpu, "reset");
+    }
+    apic_link_push(board_apic_link(run->board));
+    run->reset_asked = false;
+    for (unsigned i = 1; i < run->wires.ncpus; i++)
+        g_cond_signal(&run->vcpu[i].wake);
 }
 
-static bool is_asked(const Run *run) { return run->finish || run->pauses || run->reset_asked || run->init_asked; }
+static bool is_asked(const Vcpu *vcpu)
+{
+    const Run *run = vcpu->run;
+    return run->finish || run->pauses || run->reset_asked || vcpu->init_asked;
+}
 
 /* The guest executed HLT: sleep until something can end it. */
-static void halt_wait(Run *run)
+static void halt_wait(Vcpu *vcpu)
 {
-    Lapic *lapic = board_lapic(run->board);
-    if (lapic_irq_waits(lapic) && !run->nmi_waits && !is_asked(run)) {
+    Lapic *lapic = board_lapic(vcpu->board, vcpu->index);
+    if (lapic_irq_waits(lapic) && !vcpu->nmi_waits && !is_asked(vcpu)) {
         /* Either it has just come, or the guest halted with interrupts off: then only NMI or reset help, and looking again is a spin. */
-        g_mutex_unlock(run->wires.lock);
-        run->cpu->ops->save(run->cpu, &run->state);
-        g_mutex_lock(run->wires.lock);
-        if (!(run->state.rflags & X86_FLAG_IF))
-            while (!run->nmi_waits && !is_asked(run))
-                g_cond_wait(&run->wake, run->wires.lock);
+        vcpu_save(vcpu);
+        if (!(vcpu->state.rflags & X86_FLAG_IF))
+            while (!vcpu->nmi_waits && !is_asked(vcpu))
+                g_cond_wait(&vcpu->wake, vcpu->lock);
     }
-    while (!lapic_irq_waits(lapic) && !run->nmi_waits && !is_asked(run))
-        g_cond_wait(&run->wake, run->wires.lock);
-    run->nmi_waits = false;
+    while (!lapic_irq_waits(lapic) && !vcpu->nmi_waits && !is_asked(vcpu))
+        g_cond_wait(&vcpu->wake, vcpu->lock);
+    vcpu->nmi_waits = false;
 }
 
-static void exit_handle(Run *run, const CpuExit *exit)
+static void exit_handle(Vcpu *vcpu, const CpuExit *exit)
 {
+    const RunWires *wires = &vcpu->run->wires;
     switch (exit->kind) {
     case CPU_EXIT_KICKED:
         break;
     case CPU_EXIT_LONG_MODE_ENTRY:
-        run->wires.long_mode(run->wires.opaque);
+        wires->long_mode(wires->opaque);
         break;
     case CPU_EXIT_HALT:
-        halt_wait(run);
+        halt_wait(vcpu);
         break;
     case CPU_EXIT_SHUTDOWN:
-        log_state(run, "triple fault");
-        run->wires.triple_fault(run->wires.opaque, exit->reason ? exit->reason : "triple fault");
+        vcpu_log_state(vcpu, "triple fault");
+        wires->triple_fault(wires->opaque, exit->reason ? exit->reason : "triple fault");
         break;
     case CPU_EXIT_ERROR:
-        log_state(run, "error");
-        run->wires.engine_failed(run->wires.opaque, exit->reason ? exit->reason : "the engine failed");
+        vcpu_log_state(vcpu, "error");
+        wires->engine_failed(wires->opaque, exit->reason ? exit->reason : "the engine failed");
         break;
     }
+}
+
+static void park(Vcpu *vcpu, GCond *until)
+{
+    vcpu->is_parked = true;
+    g_cond_broadcast(&vcpu->run->stopped);
+    g_cond_wait(until, vcpu->lock);
 }
 
 static gpointer vcpu_thread(gpointer data)
 {
-    Run *run = data;
+    Vcpu *vcpu = data;
+    Run *run = vcpu->run;
+    int thread_id = gettid();
     sandbox_enter(SANDBOX_VCPU);
-    g_mutex_lock(run->wires.lock);
-    machine_reset(run);
+    g_mutex_lock(vcpu->lock);
+    vcpu->thread_id = thread_id;
     while (!run->finish) {
         if (run->pauses) {
-            run->is_paused = true;
-            g_cond_broadcast(&run->stopped);
-            g_cond_wait(&run->wake, run->wires.lock);
-            continue;
+            park(vcpu, &vcpu->wake);
+        } else if (run->reset_asked && vcpu->index == 0) {
+            vcpu->is_parked = false;
+            if (are_parked(run, vcpu))
+                machine_reset(run);
+            else
+                g_cond_wait(&run->stopped, vcpu->lock);
+        } else if (run->reset_asked) {
+            park(vcpu, &vcpu->wake);
+        } else if (vcpu->init_asked) {
+            vcpu->is_parked = false;
+            vcpu_take_init(vcpu);
+        } else if (vcpu->waits_for_sipi && !vcpu->cpu->has_apic && vcpu->startup_page < 0) {
+            park(vcpu, &vcpu->wake);
+        } else if (vcpu->waits_for_sipi && !vcpu->cpu->has_apic) {
+            vcpu->is_parked = false;
+            vcpu_take_startup(vcpu);
+        } else {
+            vcpu->is_parked = false;
+            g_mutex_unlock(vcpu->lock);
+            CpuExit exit = vcpu->cpu->ops->run(vcpu->cpu);
+            g_mutex_lock(vcpu->lock);
+            exit_handle(vcpu, &exit);
         }
-        run->is_paused = false;
-        if (run->reset_asked) {
-            machine_reset(run);
-            continue;
-        }
-        if (run->init_asked) {
-            run->init_asked = false;
-            apic_link_pull(board_apic_link(run->board));
-            lapic_init(board_lapic(run->board));
-            boot_state_reset(&run->state);
-            run->state.apic_base = lapic_base(board_lapic(run->board));
-            state_load(run);
-            continue;
-        }
-        g_mutex_unlock(run->wires.lock);
-        CpuExit exit = run->cpu->ops->run(run->cpu);
-        g_mutex_lock(run->wires.lock);
-        exit_handle(run, &exit);
     }
-    run->is_finished = run->is_paused = true;
+    vcpu->is_finished = vcpu->is_parked = true;
     g_cond_broadcast(&run->stopped);
-    g_mutex_unlock(run->wires.lock);
+    g_mutex_unlock(vcpu->lock);
     return NULL;
 }
 
-static CpuConfig cpu_config(Run *run)
+static CpuConfig cpu_config(Vcpu *vcpu)
 {
-    return (CpuConfig){ .ram = run->wires.ram, .index = 0, .host = &run_host, .host_opaque = run, .cpuid = run->wires.cpuid,
+    const Run *run = vcpu->run;
+    return (CpuConfig){ .ram = run->wires.ram, .index = vcpu->index, .host = &vcpu_host, .host_opaque = vcpu, .cpuid = &vcpu->cpuid,
                         .wants_apic = run->wires.wants_engine_apic, .tsc_offset = run->tsc_offset, .stops_at_long_mode = true };
 }
 
@@ -319,28 +230,44 @@ static uint64_t nanoseconds(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* The vCPUs have changed: whoever has the local APICs now gets their registers. */
+static void apic_connect(Run *run)
+{
+    Cpu *cpus[CONFIG_MAX_CPUS];
+    for (unsigned i = 0; i < run->wires.ncpus; i++)
+        cpus[i] = run->vcpu[i].cpu;
+    if (run->board)
+        apic_link_connect(board_apic_link(run->board), cpus);
+}
+
 gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GError **error)
 {
-    HandoverSlot slot = { .cpu = &run->cpu, .config = cpu_config(run) };
-    g_autoptr(Handover) handover = handover_new(ops, &slot, 1, error);
+    unsigned ncpus = run->wires.ncpus, nmis[CONFIG_MAX_CPUS];
+    HandoverSlot slots[CONFIG_MAX_CPUS];
+    for (unsigned i = 0; i < ncpus; i++)
+        slots[i] = (HandoverSlot){ .cpu = &run->vcpu[i].cpu, .config = cpu_config(&run->vcpu[i]) };
+    g_autoptr(Handover) handover = handover_new(ops, slots, ncpus, error);
     if (!handover)
         return FALSE;
     uint64_t begin = nanoseconds();
     g_mutex_lock(run->wires.lock);
     run_pause(run);
-    unsigned nmis = run->nmis;
+    for (unsigned i = 0; i < ncpus; i++)
+        nmis[i] = run->vcpu[i].nmis;
     out_times->stop_ns = nanoseconds() - begin;
     g_mutex_unlock(run->wires.lock);
     gboolean is_ok = handover_commit(handover, error);
     g_mutex_lock(run->wires.lock);
     if (is_ok) {
         handover_swap(handover);
-        if (run->board)
-            apic_link_connect(board_apic_link(run->board), &run->cpu);
-        /* What came for the old one meanwhile. */
-        run->cpu->ops->set_irq(run->cpu, run->board && lapic_irq_waits(board_lapic(run->board)));
-        if (nmis != run->nmis)
-            run->cpu->ops->nmi(run->cpu);
+        apic_connect(run);
+        /* What came for the old ones meanwhile. */
+        for (unsigned i = 0; i < ncpus; i++) {
+            Cpu *cpu = run->vcpu[i].cpu;
+            cpu->ops->set_irq(cpu, run->board && lapic_irq_waits(board_lapic(run->board, i)));
+            if (nmis[i] != run->vcpu[i].nmis)
+                cpu->ops->nmi(cpu);
+        }
     }
     run_resume(run);
     g_mutex_unlock(run->wires.lock);
@@ -352,39 +279,72 @@ gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GErr
 Run *run_new(const RunWires *wires, GError **error)
 {
     g_autoptr(Run) run = g_new0(Run, 1);
+    g_assert(wires->ncpus >= 1 && wires->ncpus <= CONFIG_MAX_CPUS);
     run->wires = *wires;
-    g_cond_init(&run->wake);
     g_cond_init(&run->stopped);
     run->pauses = wires->start_paused ? 1 : 0;
+    run->reset_asked = true; /* power-on */
     run->tsc_offset = (int64_t)(0 - __rdtsc());
-    CpuConfig config = cpu_config(run);
-    run->cpu = wires->ops->create(&config, error);
-    return run->cpu ? g_steal_pointer(&run) : NULL;
+    for (unsigned i = 0; i < wires->ncpus; i++) {
+        Vcpu *vcpu = &run->vcpu[i];
+        vcpu->index = i;
+        vcpu->run = run;
+        vcpu->lock = wires->lock;
+        vcpu->cpuid = *wires->cpuid;
+        cpuid_model_set_place(&vcpu->cpuid, i, &wires->topology);
+        vcpu->startup_page = -1;
+        g_cond_init(&vcpu->wake);
+    }
+    for (unsigned i = 0; i < wires->ncpus; i++) {
+        CpuConfig config = cpu_config(&run->vcpu[i]);
+        run->vcpu[i].cpu = wires->ops->create(&config, error);
+        if (!run->vcpu[i].cpu)
+            return NULL;
+    }
+    return g_steal_pointer(&run);
 }
 
 void run_start(Run *run, Board *board)
 {
+    g_mutex_lock(run->wires.lock);
     run->board = board;
-    apic_link_connect(board_apic_link(board), &run->cpu);
-    run->thread = g_thread_new("vcpu0", vcpu_thread, run);
+    for (unsigned i = 0; i < run->wires.ncpus; i++)
+        run->vcpu[i].board = board;
+    apic_connect(run);
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        g_autofree char *name = g_strdup_printf("vcpu%u", i);
+        run->vcpu[i].thread = g_thread_new(name, vcpu_thread, &run->vcpu[i]);
+    }
+    g_mutex_unlock(run->wires.lock);
+}
+
+static bool are_finished(const Run *run)
+{
+    for (unsigned i = 0; i < run->wires.ncpus; i++)
+        if (!run->vcpu[i].is_finished)
+            return false;
+    return true;
 }
 
 bool run_finish(Run *run)
 {
-    if (!run->thread)
+    if (!run->vcpu[0].thread)
         return true;
     g_mutex_lock(run->wires.lock);
     run->finish = true;
-    run_kick(run);
+    kick_all(run);
+    g_cond_broadcast(&run->stopped); /* the boot processor may wait there */
     int64_t deadline = g_get_monotonic_time() + FINISH_TIMEOUT_US;
-    while (!run->is_finished && g_cond_wait_until(&run->stopped, run->wires.lock, deadline))
+    while (!are_finished(run) && g_cond_wait_until(&run->stopped, run->wires.lock, deadline))
         ;
-    bool is_finished = run->is_finished;
+    bool is_finished = are_finished(run);
     g_mutex_unlock(run->wires.lock);
     if (!is_finished)
         return false;
-    g_thread_join(run->thread);
-    run->thread = NULL;
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        g_thread_join(run->vcpu[i].thread);
+        run->vcpu[i].thread = NULL;
+    }
     return true;
 }
 
@@ -392,17 +352,52 @@ void run_free(Run *run)
 {
     if (!run)
         return;
-    if (run->cpu)
-        run->cpu->ops->free(run->cpu);
-    g_cond_clear(&run->wake);
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        Vcpu *vcpu = &run->vcpu[i];
+        if (vcpu->cpu)
+            vcpu->cpu->ops->free(vcpu->cpu);
+        g_cond_clear(&vcpu->wake);
+    }
     g_cond_clear(&run->stopped);
     g_free(run);
 }
 
-void run_counters(Run *run, CpuCounterFunc *row, void *opaque)
+/* --- counters: the sum over all vCPUs, which are of one engine --- */
+
+typedef struct CounterSum {
+    const char *name;
+    uint64_t value;
+} CounterSum;
+
+static void counter_add(void *opaque, const char *name, uint64_t value)
 {
-    if (run->cpu->ops->counters)
-        run->cpu->ops->counters(run->cpu, row, opaque);
+    GArray *sums = opaque;
+    for (guint i = 0; i < sums->len; i++) {
+        CounterSum *sum = &g_array_index(sums, CounterSum, i);
+        if (!strcmp(sum->name, name)) {
+            sum->value += value;
+            return;
+        }
+    }
+    g_array_append_vals(sums, &(CounterSum){ name, value }, 1);
 }
 
-void run_save(Run *run, X86State *out_state) { run->cpu->ops->save(run->cpu, out_state); }
+void run_counters(Run *run, CpuCounterFunc *row, void *opaque)
+{
+    g_autoptr(GArray) sums = g_array_new(FALSE, FALSE, sizeof(CounterSum));
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        Cpu *cpu = run->vcpu[i].cpu;
+        if (cpu->ops->counters)
+            cpu->ops->counters(cpu, counter_add, sums);
+    }
+    for (guint i = 0; i < sums->len; i++) {
+        const CounterSum *sum = &g_array_index(sums, CounterSum, i);
+        row(opaque, sum->name, sum->value);
+    }
+}
+
+void run_save(Run *run, unsigned index, X86State *out_state)
+{
+    Cpu *cpu = run->vcpu[index].cpu;
+    cpu->ops->save(cpu, out_state);
+}

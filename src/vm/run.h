@@ -1,8 +1,7 @@
 /*
- * Run: the boot processor's thread and the one loop that all engines run in.
+ * Run: all vCPUs of a machine, the one loop that all engines run in, and what is done to all of them together.
  *
- * The vCPU thread takes the machine lock for everything but CpuOps.run(), and each CpuHost call takes it again inside.  Requests from other
- * threads are flags under the lock, followed by run_kick().
+ * vcpu.h is one of them.  A reset is made on the boot processor's thread when all others are parked.
  */
 #pragma once
 
@@ -10,6 +9,7 @@
 #include <stdbool.h>
 
 #include "core/cpu.h"
+#include "core/cpuid.h"
 #include "vm/board.h"
 #include "vm/boot.h"
 #include "vm/handover.h"
@@ -19,12 +19,14 @@ typedef struct Run Run;
 typedef struct RunWires {
     const CpuOps *ops;
     Ram *ram;
-    const CpuidModel *cpuid;
+    const CpuidModel *cpuid; /* copied for each vCPU */
+    unsigned ncpus;          /* 1 to CONFIG_MAX_CPUS */
+    CpuidTopology topology;
     GMutex *lock;
     Boot *boot;
     bool start_paused;
     bool wants_engine_apic; /* CpuConfig.wants_apic */
-    /* What only the machine can decide; called on the vCPU's thread with the lock held. */
+    /* What only the machine can decide; called on a vCPU's thread with the lock held. */
     void (*triple_fault)(void *opaque, const char *reason); /* ask for a reset or end */
     void (*failed)(void *opaque, const char *reason);       /* the loader cannot go on */
     void (*engine_failed)(void *opaque, const char *reason);
@@ -32,24 +34,25 @@ typedef struct RunWires {
     void *opaque;
 } RunWires;
 
-/* run_new: creates the vCPU.   run_start: its thread, which loads kernel or firmware first; @board outlives the thread. */
+/* run_new: creates the vCPUs.   run_start: their threads; the first loads kernel or firmware first; @board outlives the threads. */
 Run *run_new(const RunWires *wires, GError **error);
 void run_start(Run *run, Board *board);
-/* run_finish: ends the thread.  FALSE when it did not end within three seconds; @run must not be freed then. */
+/* run_finish: ends the threads.  FALSE when one did not end within three seconds; @run must not be freed then. */
 bool run_finish(Run *run);
 void run_free(Run *run);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Run, run_free)
 
-IrqLine run_irq_line(Run *run);         /* the INTR input */
+IrqLine run_irq_line(Run *run, unsigned index); /* the INTR input */
 uint64_t run_guest_tsc(const Run *run);
 
 /* Requests: lock held. */
 void run_ask_reset(Run *run); /* whole machine, before the next instruction */
-void run_ask_init(Run *run);  /* the CPU only */
-void run_nmi(Run *run);
+void run_ask_init(Run *run, unsigned index); /* this CPU only */
+void run_ask_startup(Run *run, unsigned index, uint8_t vector); /* SIPI; nothing unless it waits for one */
+void run_nmi(Run *run, unsigned index);
 
-/* run_pause: returns when the vCPU stands between two instructions; calls nest, run_resume() undoes one.  Lock held, dropped meanwhile;
- * never on the vCPU's thread: there run_ask_pause() takes effect before the next instruction. */
+/* run_pause: returns when every vCPU stands between two instructions; calls nest, run_resume() undoes one.  Lock held, dropped meanwhile;
+ * never on a vCPU's thread: there run_ask_pause() takes effect before the next instruction. */
 void run_pause(Run *run);
 void run_ask_pause(Run *run);
 void run_resume(Run *run);
@@ -66,6 +69,7 @@ typedef struct RunSwitchTimes { /* nanoseconds */
  */
 gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GError **error);
 
-char *run_describe(Run *run); /* registers; the vCPU must be paused, the lock not held */
-void run_save(Run *run, X86State *out_state); /* the same rules */
-void run_counters(Run *run, CpuCounterFunc *row, void *opaque); /* lock held */
+char *run_describe(Run *run, unsigned index); /* registers; the vCPUs must be paused, the lock not held */
+void run_save(Run *run, unsigned index, X86State *out_state); /* the same rules */
+void run_counters(Run *run, CpuCounterFunc *row, void *opaque); /* sums over all; lock held */
+int run_thread_id(Run *run, unsigned index); /* of the host; 0 before it runs.  Lock held */

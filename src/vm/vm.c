@@ -142,10 +142,16 @@ static void guest_debug_exit(void *opaque, unsigned status)
     vm_end(vm, (int)(status & 0xff), NULL);
 }
 
-static void guest_cpu_init(void *opaque)
+static void guest_cpu_init(void *opaque, unsigned cpu)
 {
     Vm *vm = opaque;
-    run_ask_init(vm->run);
+    run_ask_init(vm->run, cpu);
+}
+
+static void guest_cpu_startup(void *opaque, unsigned cpu, uint8_t vector)
+{
+    Vm *vm = opaque;
+    run_ask_startup(vm->run, cpu, vector);
 }
 
 static void guest_triple_fault(void *opaque, const char *reason)
@@ -203,10 +209,10 @@ static bool vm_has_ended(void *opaque)
     return vm->has_ended;
 }
 
-static void wire_nmi(void *opaque)
+static void wire_nmi(void *opaque, unsigned cpu)
 {
     Vm *vm = opaque;
-    run_nmi(vm->run);
+    run_nmi(vm->run, cpu);
 }
 
 static uint64_t wire_guest_tsc(void *opaque)
@@ -309,7 +315,9 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     vm->has_started = !config->start_stopped;
     if (vm->is_stopped)
         clock_stop(vm->clock);
-    vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .lock = &vm->lock, .boot = vm->boot,
+    vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .ncpus = config->ncpus,
+                                   .topology = { .nsockets = config->nsockets, .ncores = config->ncores, .nthreads = config->nthreads },
+                                   .lock = &vm->lock, .boot = vm->boot,
                                    .wants_engine_apic = vm->wants_engine_apic, .start_paused = config->start_stopped,
                                    .triple_fault = guest_triple_fault, .failed = run_failed, .engine_failed = engine_failed,
                                    .long_mode = long_mode_entered, .opaque = vm },
@@ -320,11 +328,13 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
                                                   .wants_engine_apic = vm->wants_engine_apic, .event = mode_event, .no_mode = mode_missing, .failed = run_failed,
                                                   .has_ended = vm_has_ended, .opaque = vm });
     BoardWires wires = {
-        .ram = vm->ram, .clock = vm->clock, .lock = &vm->lock, .cpu_irq = run_irq_line(vm->run), .tsc_hz = vm->tsc_hz,
+        .ram = vm->ram, .clock = vm->clock, .lock = &vm->lock, .ncpus = config->ncpus, .tsc_hz = vm->tsc_hz,
         .guest_tsc = wire_guest_tsc, .nmi = wire_nmi, .power_off = guest_power_off, .reset = guest_reset,
-        .debug_exit = guest_debug_exit, .cpu_init = guest_cpu_init, .opaque = vm, .debugcon = vm->debugcon,
+        .debug_exit = guest_debug_exit, .cpu_init = guest_cpu_init, .cpu_startup = guest_cpu_startup, .opaque = vm, .debugcon = vm->debugcon,
         .is_firmware_boot = boot_is_firmware(vm->boot),
     };
+    for (unsigned i = 0; i < config->ncpus; i++)
+        wires.cpu_irq[i] = run_irq_line(vm->run, i);
     for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
         wires.serial[i] = vm->serial[i];
     vm->board = board_new(config, &wires, error);
@@ -416,8 +426,10 @@ int vm_run(Vm *vm, char **out_message)
     for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
         g_source_remove(sources[i]);
     if (log_on(LOG_PROF) && is_finished) {
-        g_autofree char *text = run_describe(vm->run);
-        log_text(LOG_PROF, "%s", text);
+        for (unsigned i = 0; i < vm->config->ncpus; i++) {
+            g_autofree char *text = run_describe(vm->run, i);
+            log_text(LOG_PROF, "%s", text);
+        }
     }
     *out_message = g_steal_pointer(&vm->message);
     if (!is_finished) {
@@ -499,16 +511,17 @@ void vm_power_button(Vm *vm)
 void vm_nmi(Vm *vm)
 {
     g_mutex_lock(&vm->lock);
-    run_nmi(vm->run);
+    for (unsigned i = 0; i < vm->config->ncpus; i++)
+        run_nmi(vm->run, i);
     g_mutex_unlock(&vm->lock);
 }
 
-char *vm_describe_cpu(Vm *vm)
+char *vm_describe_cpu(Vm *vm, unsigned index)
 {
     g_mutex_lock(&vm->lock);
     run_pause(vm->run);
     g_mutex_unlock(&vm->lock);
-    char *text = run_describe(vm->run);
+    char *text = run_describe(vm->run, index);
     g_mutex_lock(&vm->lock);
     run_resume(vm->run);
     g_mutex_unlock(&vm->lock);
@@ -520,10 +533,18 @@ void vm_cpu_state(Vm *vm, unsigned index, X86State *out_state)
     g_mutex_lock(&vm->lock);
     run_pause(vm->run);
     g_mutex_unlock(&vm->lock);
-    run_save(vm->run, out_state);
+    run_save(vm->run, index, out_state);
     g_mutex_lock(&vm->lock);
     run_resume(vm->run);
     g_mutex_unlock(&vm->lock);
+}
+
+int vm_thread_id(Vm *vm, unsigned index)
+{
+    g_mutex_lock(&vm->lock);
+    int id = run_thread_id(vm->run, index);
+    g_mutex_unlock(&vm->lock);
+    return id;
 }
 
 void vm_counters(Vm *vm, CpuCounterFunc *row, void *opaque)

@@ -38,7 +38,8 @@ bool vm_is_running(const Vm *vm);
 void vm_reset(Vm *vm);
 void vm_power_button(Vm *vm);
 void vm_nmi(Vm *vm);
-char *vm_describe_cpu(Vm *vm); /* (transfer full) */
+char *vm_describe_cpu(Vm *vm, unsigned index); /* (transfer full) */
+int vm_thread_id(Vm *vm, unsigned index); /* of vCPU @index on the host; 0 before it runs */
 /* vm_cpu_state: of vCPU @index, which stands still for a moment.   vm_counters: the engine's, without a pause. */
 void vm_cpu_state(Vm *vm, unsigned index, X86State *out_state);
 void vm_counters(Vm *vm, CpuCounterFunc *row, void *opaque);
