@@ -56,20 +56,34 @@ static gboolean arg_smp(Config *config, const char *value, GError **error)
     if (!opts)
         return FALSE;
     bool is_given = opts_take(opts, "cpus") != NULL;
-    uint64_t cpus = 0, maxcpus = 0, sockets = 1, dies = 1, cores = 1, threads = 1;
+    uint64_t cpus = 0, maxcpus = 0, sockets = 0, dies = 1, cores = 0, threads = 1;
     if (!opts_take_uint(opts, "cpus", 100000, &cpus, error) || !opts_take_uint(opts, "maxcpus", 100000, &maxcpus, error) ||
         !opts_take_uint(opts, "sockets", 1024, &sockets, error) || !opts_take_uint(opts, "dies", 1024, &dies, error) ||
         !opts_take_uint(opts, "cores", 1024, &cores, error) || !opts_take_uint(opts, "threads", 1024, &threads, error) ||
         !opts_done(opts, "cpus maxcpus sockets dies cores threads", error))
         return FALSE;
-    uint64_t product = sockets * dies * cores * threads;
+    uint64_t given = MAX(sockets, 1) * dies * MAX(cores, 1) * threads;
     if (!cpus && !is_given)
-        cpus = maxcpus ? maxcpus : product;
+        cpus = maxcpus ? maxcpus : given;
     if (!cpus)
         return usage(error, "-smp %s: at least one CPU is needed", value);
     if (maxcpus && cpus > maxcpus)
         return usage(error, "-smp %s: cpus is larger than maxcpus", value);
+    /* What is left open is found from the number that the machine has room for. */
+    uint64_t room = maxcpus ? maxcpus : cpus;
+    if (!cores)
+        cores = sockets ? room / MAX(sockets * dies * threads, 1) : room / MAX(dies * threads, 1);
+    if (!sockets)
+        sockets = room / MAX(dies * cores * threads, 1);
+    if (sockets * dies * cores * threads != room)
+        return usage(error, "-smp %s: Invalid CPU topology: sockets (%u) * dies (%u) * cores (%u) * threads (%u) must be %u, the %s; "
+                     "correct one of them, or leave all but the number out",
+                     value, (unsigned)sockets, (unsigned)dies, (unsigned)cores, (unsigned)threads, (unsigned)room,
+                     maxcpus ? "maxcpus" : "number of CPUs");
     config->ncpus = (unsigned)cpus;
+    config->nsockets = (unsigned)sockets;
+    config->ncores = (unsigned)(dies * cores);
+    config->nthreads = (unsigned)threads;
     return TRUE;
 }
 
@@ -401,7 +415,7 @@ static const ArgRow arg_rows[] = {
     { "M", "TYPE[,prop=value…]", machine_args_parse, NULL },
     { "machine", "TYPE[,accel=…][,kernel-irqchip=split|off][,acpi=|hpet=|pit=|i8042=on|off]", machine_args_parse, "pc, q35 or microvm" },
     { "m", "SIZE", arg_memory, "guest memory in MiB, or with suffix K M G T (default 128)" },
-    { "smp", "N", arg_smp, "virtual CPUs (1 in this version)" },
+    { "smp", "N[,sockets=N][,cores=N][,threads=N][,maxcpus=N]", arg_smp, "virtual CPUs, 1 to 16, and how they are arranged" },
     { "cpu", "MODEL[,+feature][,-feature]", cpu_args_parse, "CPU model; -cpu help lists them" },
     { "kernel", "FILE", arg_kernel, "bzImage, multiboot or PVH ELF kernel" },
     { "initrd", "FILE", arg_initrd, "initial RAM disk, or multiboot modules FILE[ args][,FILE…]" },

@@ -122,6 +122,7 @@ static gboolean apply_machine(Apply *apply, GError **error)
     config->ram_bytes = mib << 20;
     if (ncpus > CONFIG_MAX_CPUS)
         return fail(apply, "numvcpus", error, "%u: at most %d in this version", (unsigned)ncpus, CONFIG_MAX_CPUS);
+    config->ncpus = config->ncores = (unsigned)ncpus;
     take_text(apply, "displayName", &config->name);
     take_path(apply, "segue.kernel", &config->kernel);
     take_path(apply, "segue.initrd", &config->initrd);

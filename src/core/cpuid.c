@@ -263,3 +263,51 @@ void cpuid_model_set_clocks(CpuidModel *model, uint64_t tsc_hz, uint64_t apic_ti
     *leaf_reg(model, 0x40000010, 0, EAX) = (uint32_t)(tsc_hz / 1000);
     *leaf_reg(model, 0x40000010, 0, EBX) = (uint32_t)(apic_timer_hz / 1000);
 }
+
+static unsigned bits_for(unsigned count)
+{
+    unsigned bits = 0;
+    while (1u << bits < count)
+        bits++;
+    return bits;
+}
+
+unsigned cpuid_apic_id(const CpuidTopology *topology, unsigned cpu)
+{
+    unsigned thread = cpu % topology->nthreads, core = cpu / topology->nthreads % topology->ncores;
+    unsigned socket = cpu / topology->nthreads / topology->ncores;
+    unsigned thread_bits = bits_for(topology->nthreads), core_bits = bits_for(topology->ncores);
+    return socket << (thread_bits + core_bits) | core << thread_bits | thread;
+}
+
+#define LEAF1_EDX_HTT (1u << 28)
+#define AMD_ECX_CMP_LEGACY (1u << 1)
+enum { LEVEL_THREAD = 1, LEVEL_CORE = 2 };
+
+void cpuid_model_set_place(CpuidModel *model, unsigned cpu, const CpuidTopology *topology)
+{
+    unsigned in_package = topology->ncores * topology->nthreads;
+    if (in_package * topology->nsockets == 1)
+        return;
+    unsigned id = cpuid_apic_id(topology, cpu), thread_bits = bits_for(topology->nthreads);
+    unsigned package_bits = thread_bits + bits_for(topology->ncores);
+    uint32_t *ebx = leaf_reg(model, 1, 0, EBX);
+    *ebx = (*ebx & 0xffff) | in_package << 16 | id << 24;
+    if (in_package > 1)
+        *leaf_reg(model, 1, 0, EDX) |= LEAF1_EDX_HTT;
+    const CpuidLeaf levels[] = {
+        { .leaf = 0xb, .eax = thread_bits, .ebx = topology->nthreads, .ecx = LEVEL_THREAD << 8, .edx = id },
+        { .leaf = 0xb, .eax = package_bits, .ebx = in_package, .ecx = LEVEL_CORE << 8 | 1, .edx = id },
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(levels); i++) {
+        CpuidLeaf *row = leaf_add(model, 0xb, (int)i);
+        *row = levels[i];
+        row->subleaf = i;
+        row->subleaf_significant = true;
+    }
+    if (!model->is_intel) {
+        if (in_package > 1)
+            *leaf_reg(model, 0x80000001, 0, ECX) |= AMD_ECX_CMP_LEGACY;
+        *leaf_reg(model, 0x80000008, 0, ECX) = (in_package - 1) | package_bits << 12;
+    }
+}

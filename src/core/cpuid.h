@@ -39,3 +39,13 @@ void cpuid_model_set_clocks(CpuidModel *model, uint64_t tsc_hz, uint64_t apic_ti
 
 /* cpuid_model_has: for the few that decide something outside the engine, such as "lm". */
 bool cpuid_model_has(const CpuidModel *model, const char *name);
+
+/* How the logical processors of a machine are arranged; every number at least 1. */
+typedef struct CpuidTopology {
+    unsigned nsockets, ncores, nthreads; /* packages, cores in each, threads of each core */
+} CpuidTopology;
+
+/* cpuid_apic_id: the initial APIC ID of processor number @cpu: package, core and thread in fields of bits of their own (SDM 3A 9.9). */
+unsigned cpuid_apic_id(const CpuidTopology *topology, unsigned cpu);
+/* cpuid_model_set_place: the leaves that tell a processor which one it is; after the last cpuid_model_settle().  A machine with one processor has none. */
+void cpuid_model_set_place(CpuidModel *model, unsigned cpu, const CpuidTopology *topology);

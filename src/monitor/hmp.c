@@ -14,13 +14,17 @@ static void info_status(Vm *vm, GString *out) { g_string_append_printf(out, "VM 
 
 static void info_registers(Vm *vm, GString *out)
 {
-    g_autofree char *text = vm_describe_cpu(vm);
+    g_autofree char *text = vm_describe_cpu(vm, 0);
     g_string_append(out, text);
     if (!g_str_has_suffix(text, "\n"))
         g_string_append_c(out, '\n');
 }
 
-static void info_cpus(Vm *vm, GString *out) { g_string_append(out, "* CPU #0: thread_id=0\n"); }
+static void info_cpus(Vm *vm, GString *out)
+{
+    for (unsigned i = 0; i < vm_config(vm)->ncpus; i++)
+        g_string_append_printf(out, "%c CPU #%u: thread_id=%d\n", i == 0 ? '*' : ' ', i, vm_thread_id(vm, i));
+}
 
 static void info_mode(Vm *vm, GString *out)
 {

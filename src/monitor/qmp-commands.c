@@ -51,15 +51,17 @@ static JsonNode *query_status(const QmpMachine *machine, JsonObject *args, char 
 
 static JsonNode *query_cpus_fast(const QmpMachine *machine, JsonObject *args, char **out_text)
 {
+    const Config *config = machine->config;
     JsonArray *cpus = json_array_new();
-    for (unsigned i = 0; i < machine->config->ncpus; i++) {
+    for (unsigned i = 0; i < config->ncpus; i++) {
         JsonObject *cpu = json_object_new(), *props = json_object_new();
         g_autofree char *path = g_strdup_printf("/machine/cpu[%u]", i);
-        json_object_set_int_member(props, "socket-id", i);
-        json_object_set_int_member(props, "core-id", 0);
-        json_object_set_int_member(props, "thread-id", 0);
+        unsigned in_core = config->nthreads, in_socket = config->ncores * in_core;
+        json_object_set_int_member(props, "socket-id", i / in_socket);
+        json_object_set_int_member(props, "core-id", i % in_socket / in_core);
+        json_object_set_int_member(props, "thread-id", i % in_core);
         json_object_set_int_member(cpu, "cpu-index", i);
-        json_object_set_int_member(cpu, "thread-id", getpid());
+        json_object_set_int_member(cpu, "thread-id", vm_thread_id(machine->vm, i));
         json_object_set_string_member(cpu, "qom-path", path);
         json_object_set_string_member(cpu, "target", "x86_64");
         json_object_set_object_member(cpu, "props", props);

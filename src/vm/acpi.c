@@ -151,7 +151,7 @@ static void madt_put(Writer *writer, const AcpiParams *params)
     g_byte_array_append(table, (const uint8_t *)&lapic_address, 4);
     g_byte_array_append(table, (const uint8_t *)&flags, 4);
     for (unsigned i = 0; i < params->ncpus; i++) {
-        const uint8_t lapic[8] = { 0, 8, (uint8_t)i, (uint8_t)i, 1 };
+        const uint8_t lapic[8] = { 0, 8, (uint8_t)i, params->apic_id[i], 1 };
         g_byte_array_append(table, lapic, sizeof lapic);
     }
     const uint32_t ioapic_address = (uint32_t)IOAPIC_BASE;

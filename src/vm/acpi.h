@@ -12,7 +12,8 @@
 #define ACPI_TABLES_SIZE UINT64_C(0x10000)
 
 typedef struct AcpiParams {
-    unsigned ncpus; /* APIC IDs 0 to ncpus - 1 */
+    unsigned ncpus;
+    const uint8_t *apic_id; /* of each */
     bool has_hpet, has_i8042;
 } AcpiParams;
 

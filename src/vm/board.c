@@ -230,7 +230,7 @@ static void chips_build(Board *board, const Config *config)
     for (unsigned i = 0; i < board->ncpus; i++) {
         LapicSeat *seat = &board->seat[i];
         *seat = (LapicSeat){ .board = board, .cpu = i, .page = bus_new("lapic", LAPIC_SIZE - 1) };
-        seat->lapic = lapic_new(&(LapicWires){ .clock = clock, .index = i, .bus = board->lapic_bus, .cpu_irq = wires->cpu_irq[i],
+        seat->lapic = lapic_new(&(LapicWires){ .clock = clock, .index = wires->apic_id[i], .bus = board->lapic_bus, .cpu_irq = wires->cpu_irq[i],
                                                .physical_bits = CPUID_PHYSICAL_BITS, .tsc_hz = wires->tsc_hz,
                                                .guest_tsc = seat_guest_tsc, .pic_acknowledge = seat_pic_acknowledge, .nmi = seat_nmi,
                                                .init = seat_init, .startup = seat_startup, .opaque = seat });
@@ -423,7 +423,8 @@ uint64_t board_publish(Board *board)
         log_text(LOG_GUEST_ERRORS, "%s", error->message);
     if (!board->has_acpi)
         return 0;
-    return acpi_build(board->wires.ram, &(AcpiParams){ .ncpus = board->ncpus, .has_hpet = board->has_hpet, .has_i8042 = board->has_i8042 });
+    return acpi_build(board->wires.ram, &(AcpiParams){ .ncpus = board->ncpus,
+                                                        .apic_id = board->wires.apic_id, .has_hpet = board->has_hpet, .has_i8042 = board->has_i8042 });
 }
 
 uint64_t board_port_read(Board *board, uint16_t port, unsigned size) { return bus_read(board->ports, port, size); }

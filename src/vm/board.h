@@ -23,7 +23,8 @@ typedef struct BoardWires {
     Ram *ram;
     Clock *clock;
     GMutex *lock;    /* the machine lock */
-    unsigned ncpus;  /* 1 to CONFIG_MAX_CPUS; local APICs have the numbers 0 to ncpus - 1 */
+    unsigned ncpus;  /* 1 to CONFIG_MAX_CPUS; numbered from 0, the boot processor */
+    uint8_t apic_id[CONFIG_MAX_CPUS]; /* initial ones; 0 for the first */
     IrqLine cpu_irq[CONFIG_MAX_CPUS]; /* INTR of each */
     uint64_t tsc_hz; /* of the guest's TSC; 0: unknown */
     uint64_t (*guest_tsc)(void *opaque);

@@ -219,7 +219,7 @@ static gpointer vcpu_thread(gpointer data)
 static CpuConfig cpu_config(Vcpu *vcpu)
 {
     const Run *run = vcpu->run;
-    return (CpuConfig){ .ram = run->wires.ram, .index = vcpu->index, .host = &vcpu_host, .host_opaque = vcpu, .cpuid = &vcpu->cpuid,
+    return (CpuConfig){ .ram = run->wires.ram, .index = cpuid_apic_id(&run->wires.topology, vcpu->index), .host = &vcpu_host, .host_opaque = vcpu, .cpuid = &vcpu->cpuid,
                         .wants_apic = run->wires.wants_engine_apic, .tsc_offset = run->tsc_offset, .stops_at_long_mode = true };
 }
 

@@ -315,9 +315,9 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     vm->has_started = !config->start_stopped;
     if (vm->is_stopped)
         clock_stop(vm->clock);
+    const CpuidTopology topology = { .nsockets = config->nsockets, .ncores = config->ncores, .nthreads = config->nthreads };
     vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .ncpus = config->ncpus,
-                                   .topology = { .nsockets = config->nsockets, .ncores = config->ncores, .nthreads = config->nthreads },
-                                   .lock = &vm->lock, .boot = vm->boot,
+                                   .topology = topology, .lock = &vm->lock, .boot = vm->boot,
                                    .wants_engine_apic = vm->wants_engine_apic, .start_paused = config->start_stopped,
                                    .triple_fault = guest_triple_fault, .failed = run_failed, .engine_failed = engine_failed,
                                    .long_mode = long_mode_entered, .opaque = vm },
@@ -333,8 +333,10 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
         .debug_exit = guest_debug_exit, .cpu_init = guest_cpu_init, .cpu_startup = guest_cpu_startup, .opaque = vm, .debugcon = vm->debugcon,
         .is_firmware_boot = boot_is_firmware(vm->boot),
     };
-    for (unsigned i = 0; i < config->ncpus; i++)
+    for (unsigned i = 0; i < config->ncpus; i++) {
         wires.cpu_irq[i] = run_irq_line(vm->run, i);
+        wires.apic_id[i] = (uint8_t)cpuid_apic_id(&topology, i);
+    }
     for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
         wires.serial[i] = vm->serial[i];
     vm->board = board_new(config, &wires, error);

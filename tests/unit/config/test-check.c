@@ -17,7 +17,7 @@ static const struct {
     int code;
     const char *message;
 } refused[] = {
-    { "-smp|2", VMM_ERROR_USAGE, "Number of SMP CPUs requested (2) exceeds" },
+    { "-smp|17", VMM_ERROR_USAGE, "Number of SMP CPUs requested (17) exceeds" },
     { "-m|512K", VMM_ERROR_USAGE, "-m: guest memory must be from 1M" },
     { "-m|2T", VMM_ERROR_USAGE, "-m: guest memory must be" },
     { "-initrd|x", VMM_ERROR_USAGE, "-initrd only allowed with -kernel" },

@@ -3,10 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/config.h"
 #include "vm/acpi.h"
 #include "vm/boot.h"
 
 #define MIB (UINT64_C(1) << 20)
+
+static const uint8_t apic_ids[CONFIG_MAX_CPUS] = { 0, 1, 2 };
 
 static uint8_t sum(const uint8_t *bytes, size_t size)
 {
@@ -54,7 +57,7 @@ static const uint8_t *find(const Ram *ram, uint64_t rsdp, const char *signature)
 START_TEST(tables_are_sound)
 {
     g_autoptr(Ram) ram = ram_new(16 * MIB, NULL);
-    uint64_t rsdp = acpi_build(ram, &(AcpiParams){ .ncpus = 1, .has_hpet = true, .has_i8042 = true });
+    uint64_t rsdp = acpi_build(ram, &(AcpiParams){ .apic_id = apic_ids, .ncpus = 1, .has_hpet = true, .has_i8042 = true });
     ck_assert_uint_eq(rsdp % 16, 0);
     const uint8_t *fadt = find(ram, rsdp, "FACP"), *madt = find(ram, rsdp, "APIC");
     ck_assert_ptr_nonnull(madt);
@@ -73,14 +76,14 @@ END_TEST
 START_TEST(hpet_is_optional)
 {
     g_autoptr(Ram) ram = ram_new(16 * MIB, NULL);
-    ck_assert_ptr_null(find(ram, acpi_build(ram, &(AcpiParams){ .ncpus = 1 }), "HPET"));
+    ck_assert_ptr_null(find(ram, acpi_build(ram, &(AcpiParams){ .apic_id = apic_ids, .ncpus = 1 }), "HPET"));
 }
 END_TEST
 
 START_TEST(madt_entries_fill_the_table)
 {
     g_autoptr(Ram) ram = ram_new(16 * MIB, NULL);
-    const uint8_t *madt = find(ram, acpi_build(ram, &(AcpiParams){ .ncpus = 3 }), "APIC");
+    const uint8_t *madt = find(ram, acpi_build(ram, &(AcpiParams){ .apic_id = apic_ids, .ncpus = 3 }), "APIC");
     uint32_t length = boot_u32(madt + 4), cpus = 0, offset = 44;
     while (offset < length) {
         ck_assert_uint_ge(madt[offset + 1], 2);
@@ -96,7 +99,7 @@ START_TEST(no_memory_there)
 {
     void *host = aligned_alloc(PAGE_SIZE, 0x10000);
     g_autoptr(Ram) ram = ram_new_array(host, 0x10000);
-    ck_assert_uint_eq(acpi_build(ram, &(AcpiParams){ .ncpus = 1 }), 0);
+    ck_assert_uint_eq(acpi_build(ram, &(AcpiParams){ .apic_id = apic_ids, .ncpus = 1 }), 0);
     free(host);
 }
 END_TEST
