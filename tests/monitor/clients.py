@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-PATIENCE = 60  # seconds; only a hang takes that long
+PATIENCE = int(os.environ.get("SEGUE_TEST_PATIENCE", 60))  # seconds; only a hang takes that long
 
 
 class Pipe:
