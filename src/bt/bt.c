@@ -14,6 +14,7 @@
 #include "bt/foreign.h"
 #include "bt/translate.h"
 #include "bt/unwind.h"
+#include "bt/verify.h"
 #include "core/error.h"
 
 #define HUGE_SIZE (2u << 20)
@@ -58,6 +59,7 @@ static void bt_cpu_free(Cpu *base)
         return;
     CodeMap *map = cpu->mmu.code;
     bt_foreign_clear(cpu);
+    verify_summary(cpu->bt);
     cache_free(cpu->bt);
     code_map_free(map);
     munmap(cpu, HUGE_SIZE);

@@ -114,7 +114,7 @@ typedef struct Bt {
     uint8_t code_pages[4096]; /* by hash of the linear page: nonzero where blocks may have been translated */
 
     uint64_t stat_blocks, stat_insns, stat_flushes, stat_invalidated, stat_dispatch, stat_mem_slow, stat_group_slow, stat_exec, stat_links,
-        stat_undefined, stat_code_writes, stat_cell_resets, stat_jump_misses, stat_leaves;
+        stat_undefined, stat_code_writes, stat_cell_resets, stat_jump_misses, stat_leaves, stat_verified;
 } Bt;
 
 /* cache_new: maps the cache for one vCPU over @ram.  NULL with VMM_ERROR_HOST. */

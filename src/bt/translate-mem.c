@@ -97,7 +97,7 @@ static void tlb_check(Tr *t, SlowPath *slow, unsigned size)
     e_gs_base(e, true, XO_SUB_RM, H_T0, H_T1, slow->tag_offset);
     e_ri(e, true, XG_CMP, H_T0, (int32_t)(PAGE_SIZE - size));
     slow->jump[0] = e_jcc_later(e, CC_A);
-    e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, TLB_OFF(t, host));
+    e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, slow->host_offset);
 }
 
 void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bool is_stack)
@@ -116,6 +116,7 @@ void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bo
         slow->jump[0] = e_jmp_later(e);
     } else {
         slow->tag_offset = access & ACCESS_WRITE ? TLB_OFF(t, tag_write) : TLB_OFF(t, tag_read);
+        slow->host_offset = TLB_OFF(t, host);
         const TrMember *m = t->current;
         slow->guessed = m && m->base != TR_NO_SYMBOL && m->base == t->t1_symbol && !e->t1_lost;
         if (!slow->guessed)

@@ -37,7 +37,7 @@ typedef struct SlowPath {
     uint8_t *resume_check; /* where a segment check that turned out well goes on */
     uint8_t *body, *body_end;
     uint32_t desc;
-    int32_t tag_offset;
+    int32_t tag_offset, host_offset; /* in the TLB of the class in force at the access */
     uint32_t map_template; /* index of the BtMap entry to repeat */
     bool guessed;          /* the check took the entry of an earlier access */
     bool again;            /* the flags are FLAGS_AGAIN */

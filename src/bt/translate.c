@@ -17,6 +17,7 @@
  */
 #include "bt/trace.h"
 #include "bt/translate-priv.h"
+#include "bt/verify.h"
 #include "core/log.h"
 
 void tr_map(Tr *t, const Insn *in, bool flags_in_host)
@@ -313,5 +314,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     *cache_code_page(bt, rip + block->cs_base) = 1;
     if (log_on(LOG_BT))
         trace_block(cpu, block);
+    if (log_on(LOG_VERIFY))
+        verify_block(bt, block, block->exit_first, block->exec_first);
     return block;
 }

@@ -20,6 +20,7 @@ static const struct {
     { "guest_errors", LOG_GUEST_ERRORS, "wrong use of a device by the guest" },
     { "unimp", LOG_UNIMP, "use of something that does not exist here" },
     { "bt", LOG_BT, "every block translated: guest and host code" },
+    { "verify", LOG_VERIFY, "every block translated is decoded again and its memory accesses and branches proven safe; counted at the end (slow)" },
     { "exec", LOG_EXEC, "every block entered; blocks are not chained (slow)" },
     { "prof", LOG_PROF, "statistics at the end" },
     { "switch", LOG_SWITCH, "every switch to another mode, with its times" },

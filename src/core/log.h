@@ -19,6 +19,7 @@ enum {
     LOG_KVM = 1u << 7,
     LOG_CPU_RESET = 1u << 8,    /* registers at reset and triple fault */
     LOG_CPU = 1u << 9,          /* registers with every line of LOG_EXEC */
+    LOG_VERIFY = 1u << 11,      /* every translation is decoded again and proven safe */
     LOG_SWITCH = 1u << 10,      /* each switch to another engine, with its times */
 };
 

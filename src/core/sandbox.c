@@ -60,7 +60,7 @@ static const struct {
     { SCMP_SYS(sched_getaffinity), ALL }, { SCMP_SYS(sched_getparam), ALL }, { SCMP_SYS(sched_getscheduler), ALL },
     { SCMP_SYS(getrusage), ALL }, { SCMP_SYS(times), ALL }, { SCMP_SYS(getuid), MAIN }, { SCMP_SYS(geteuid), MAIN },
     { SCMP_SYS(getgid), MAIN },  { SCMP_SYS(getegid), MAIN },  { SCMP_SYS(getppid), MAIN }, { SCMP_SYS(uname), MAIN },
-    { SCMP_SYS(sysinfo), MAIN }, { SCMP_SYS(getpriority), MAIN },
+    { SCMP_SYS(sysinfo), ALL }, /* libc's qsort */ { SCMP_SYS(getpriority), MAIN },
     /* the main loop: event counters and timers, connections that come in at sockets which listen already */
     { SCMP_SYS(eventfd2), MAIN }, { SCMP_SYS(timerfd_create), MAIN }, { SCMP_SYS(pipe2), MAIN }, { SCMP_SYS(dup), MAIN },
     { SCMP_SYS(dup2), MAIN },    { SCMP_SYS(dup3), MAIN },     { SCMP_SYS(epoll_create1), MAIN }, { SCMP_SYS(epoll_ctl), MAIN },
@@ -161,6 +161,15 @@ static void violation(int signal_number, siginfo_t *info, void *context)
     _exit(VMM_ERROR_HOST);
 }
 
+/* GLib's own writer of warnings looks for a journal, a terminal and the time zone. */
+static GLogWriterOutput warning_write(GLogLevelFlags level, const GLogField *fields, gsize nfields, gpointer opaque)
+{
+    for (gsize i = 0; i < nfields; i++)
+        if (!strcmp(fields[i].key, "MESSAGE"))
+            fprintf(stderr, "segue: %s\n", (const char *)fields[i].value);
+    return G_LOG_WRITER_HANDLED;
+}
+
 /* --- building a filter --- */
 
 static bool is_for(unsigned who, SandboxRole wanted)
@@ -209,6 +218,7 @@ gboolean sandbox_start(const SandboxParams *wanted, GError **error)
     action.sa_sigaction = violation;
     action.sa_flags = SA_SIGINFO | SA_NODEFER;
     sigaction(SIGSYS, &action, NULL);
+    g_log_set_writer_func(warning_write, NULL, NULL);
     params = *wanted;
     role = SANDBOX_MAIN;
     /* A list binds what is started as well, and nobody knows what that needs. */

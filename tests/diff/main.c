@@ -16,6 +16,7 @@
 
 #include "bt/decode.h"
 #include "bt/dump.h"
+#include "core/log.h"
 
 typedef struct Child {
     const char *name;
@@ -295,7 +296,7 @@ static void report(const Case *c, const char *differences)
 typedef struct Options {
     int count, first, seed, insns, limit, bits;
     char *row, *fault;
-    gboolean rows, verbose;
+    gboolean rows, verbose, verify;
 } Options;
 
 typedef struct RowList {
@@ -371,6 +372,7 @@ int main(int argc, char **argv)
         {"limit", 'l', 0, G_OPTION_ARG_INT, &o.limit, "Stop after this many differing rows", "N"},
         {"rows", 0, 0, G_OPTION_ARG_NONE, &o.rows, "List rows with their number of cases, and those left out with the reason", NULL},
         {"fault", 0, 0, G_OPTION_ARG_STRING, &o.fault, "Falsify a native result of each batch, to test the oracle", "once|always"},
+        {"verify", 0, 0, G_OPTION_ARG_NONE, &o.verify, "Have every translation proven safe as well", NULL},
         {"verbose", 'v', 0, G_OPTION_ARG_NONE, &o.verbose, "Show the translated code of each reproducer", NULL},
         {0},
     };
@@ -382,6 +384,8 @@ int main(int argc, char **argv)
         return 2;
     }
     insn_decode_init();
+    if (o.verify)
+        log_open(LOG_VERIFY, NULL, NULL);
     signal(SIGPIPE, SIG_IGN);
     area = mmap(NULL, sizeof *area, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     static RowList rows64, rows32;

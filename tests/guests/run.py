@@ -339,6 +339,16 @@ for each_flavour in KERNELS:
         boot_test(each_flavour, each_memory)
 
 
+for _flavour in KERNELS:
+    @test(f"boot {_flavour} with every translation verified", slow=_flavour != "cloud-amd64", segue_only=True)
+    def _(flavour=_flavour):
+        with Machine(linux(flavour, 512, "segue.poweroff") + ["-d", "verify"]) as machine:
+            machine.expect("SEGUE-INIT-REACHED", BOOT_SECONDS)
+            machine.expect_status(0, 60)
+            if not re.search(rb"verifier: [1-9]\d{3,} blocks stay inside", machine.output):
+                raise Failure("the verifier has not looked at thousands of blocks")
+
+
 @test("-cpu vendor=, family=, model=: the guest's kernel believes it")
 def _():
     with Machine(linux("cloud-amd64", 512, "segue.poweroff") + ["-cpu", "max,vendor=GenuineIntel,family=6,model=85,stepping=4"]) as machine:

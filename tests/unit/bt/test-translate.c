@@ -32,6 +32,22 @@ static void setup(void)
     bm_long();
 }
 
+/* STAC and CLAC inside a block: a check that took the wrong entry at first stays with the TLB of its privilege class. */
+GUEST(stac_loop, "mov ecx, 3\n1: stac\nmov rax, [rbx]\nmov rdx, [rbx + 0x3000]\nclac\ndec ecx\njnz 1b\nhlt");
+
+START_TEST(class_changes_inside_block)
+{
+    PUT(BM_CODE, stac_loop);
+    bm_state.cr4 |= X86_CR4_SMAP;
+    bm_state.gpr[X86_RBX] = BM_DATA;
+    memset(bm_ram + BM_DATA, 0x11, 8);
+    memset(bm_ram + BM_DATA + 0x3000, 0x22, 8);
+    run_to_end();
+    ck_assert_uint_eq(reg(X86_RAX), 0x1111111111111111u);
+    ck_assert_uint_eq(reg(X86_RDX), 0x2222222222222222u);
+}
+END_TEST
+
 /* Code that changes. */
 
 GUEST(smc_mov, "mov byte ptr [rip + 1f + 1], 2\n1: mov eax, 1\nhlt");
@@ -426,6 +442,7 @@ int main(void)
     TCase *tc = tcase_create("all");
     tcase_add_checked_fixture(tc, setup, bm_teardown);
     tcase_set_timeout(tc, 30);
+    tcase_add_test(tc, class_changes_inside_block);
     tcase_add_loop_test(tc, store_into_own_block, 0, (int)G_N_ELEMENTS(smc));
     tcase_add_test(tc, call_pushes_over_its_target);
     tcase_add_test(tc, immediate_rewritten_in_a_loop);

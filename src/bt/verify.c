@@ -1,0 +1,453 @@
+#include "bt/verify.h"
+
+#include <glib.h>
+
+#include "bt/decode.h"
+#include "bt/dump.h"
+#include "bt/insn-table.h"
+#include "bt/translate.h"
+#include "core/log.h"
+
+/* What is known of a register. */
+typedef enum Kind {
+    KIND_ANY,
+    KIND_CONST,      /* number */
+    KIND_TLB,        /* offset of some TLB entry in its array */
+    KIND_JUMP_MASK,  /* number of a jump cache entry */
+    KIND_JUMP,       /* offset of one */
+    KIND_BITS,       /* less than number */
+    KIND_DIFFERENCE, /* address minus a tag of the entry in T1; number: the class, is_write: which tag */
+    KIND_OFFSET,     /* so, and in the page with @room bytes behind it */
+    KIND_HOST,       /* host address of @room bytes, may be written when is_write */
+    KIND_MAYBE_HOST, /* or zero */
+} Kind;
+typedef struct Value {
+    uint64_t number;
+    uint32_t room;
+    uint8_t kind;
+    bool is_write;
+} Value;
+
+enum { T0, T1, T2, SLOT, NVALUES }; /* SLOT: cpu->scratch[2] */
+typedef struct State {
+    Value value[NVALUES];
+    int8_t compared; /* the register that the instruction before has compared, -1: none */
+    uint32_t limit;  /* with this */
+    bool is_reached;
+} State;
+
+typedef struct Verify {
+    const Bt *bt;
+    const VerifyCode *code;
+    uint32_t *insn_at;  /* by byte: 1 + number of the instruction that begins there */
+    Insn *insns;
+    State *states;      /* before each instruction */
+    unsigned ninsns;
+    uint8_t *is_queued;
+    unsigned *queue, nqueue;
+    const char *error;
+    unsigned error_at;
+} Verify;
+
+static bool fail(Verify *v, const char *what)
+{
+    if (!v->error)
+        v->error = what;
+    return false;
+}
+
+static int scratch_number(unsigned reg) { return reg == H_T0 ? T0 : reg == H_T1 ? T1 : reg == H_T2 ? T2 : -1; }
+
+static void value_kill(State *s, int n)
+{
+    s->value[n] = (Value){ 0 };
+    /* What was derived from the entry in T1 is worth nothing with another one. */
+    for (int i = 0; n == T1 && i < NVALUES; i++)
+        if (s->value[i].kind == KIND_DIFFERENCE || s->value[i].kind == KIND_OFFSET)
+            s->value[i] = (Value){ 0 };
+}
+
+static void value_set(State *s, int n, Value value)
+{
+    value_kill(s, n);
+    s->value[n] = value;
+}
+
+/* --- the vCPU block --- */
+
+static const struct {
+    uint32_t at, size;
+} writable[] = {
+#define FIELD(name) { offsetof(BtCpu, name), sizeof ((BtCpu *)0)->name }
+    FIELD(gpr), FIELD(status_of), FIELD(status_ah), FIELD(eflags), FIELD(mode), FIELD(rip), FIELD(poll_window), FIELD(step), FIELD(scratch),
+    FIELD(seg[X86_GS].base), FIELD(kernel_gs_base),
+#undef FIELD
+};
+
+static bool field_is_writable(int64_t at, unsigned size)
+{
+    if (at == (int64_t)offsetof(BtCpu, status_of) && size == 2) /* both halves of the status flags */
+        return true;
+    for (size_t i = 0; i < G_N_ELEMENTS(writable); i++)
+        if (at >= writable[i].at && at + size <= (int64_t)writable[i].at + writable[i].size)
+            return true;
+    return false;
+}
+
+static bool class_is_allowed(uint32_t mode, unsigned class)
+{
+    return mode & MODE_USER ? class == MMU_USER : class == MMU_KERNEL || class == MMU_KERNEL_AC;
+}
+
+/* gs:[T1 + disp]: a field of the TLB's or the jump cache's entry. */
+static bool check_entry(Verify *v, const Insn *in, const State *s, bool is_write)
+{
+    const Value *index = &s->value[T1];
+    int64_t tlb = in->disp - (int64_t)(offsetof(BtCpu, mmu) + offsetof(Mmu, tlb));
+    int64_t jump = in->disp - (int64_t)offsetof(BtCpu, jump_cache);
+    const int64_t class_size = sizeof(TlbEntry) * TLB_SIZE, cache_size = sizeof(JumpCacheEntry) * JUMP_CACHE_SIZE;
+    if (is_write || in->mem_size != 8)
+        return fail(v, "an entry is written, or not read whole");
+    if (index->kind == KIND_TLB && tlb >= 0 && tlb < class_size * MMU_NINDEXES) {
+        int64_t field = tlb % class_size;
+        if (!class_is_allowed(v->code->mode, (unsigned)(tlb / class_size)))
+            return fail(v, "the TLB of another privilege class");
+        return field == offsetof(TlbEntry, tag_read) || field == offsetof(TlbEntry, tag_write) || field == offsetof(TlbEntry, host)
+                   ? true : fail(v, "no field of a TLB entry");
+    }
+    if (index->kind == KIND_JUMP && jump >= 0 && jump < 2 * cache_size) {
+        if ((jump >= cache_size) != !!(v->code->mode & MODE_USER))
+            return fail(v, "the jump cache of another privilege class");
+        return jump % cache_size == offsetof(JumpCacheEntry, rip) || jump % cache_size == offsetof(JumpCacheEntry, host)
+                   ? true : fail(v, "no field of a jump cache entry");
+    }
+    return fail(v, "an index that was not masked");
+}
+
+/* --- one instruction --- */
+
+static bool row_is(const Insn *in, const char *name) { return strcmp(in->row->name, name) == 0; }
+static bool is_emit(const Insn *in, InsnTr tr) { return in->row->how == HOW_EMIT && in->row->tr == (int)tr; }
+
+/* Bit string instructions reach beyond their operand by a register's value. */
+static bool check_bits(Verify *v, const Insn *in, const State *s)
+{
+    int n = scratch_number(in->reg);
+    bool is_register = in->row->operand[1] >> 8 == M_G;
+    if (!(in->row->attr & A_BITS) || !is_register)
+        return true;
+    const Value *offset = n >= 0 ? &s->value[n] : NULL;
+    return offset && offset->kind == KIND_BITS && offset->number <= 8u * in->mem_size ? true : fail(v, "a bit offset that was not masked");
+}
+
+static bool check_memory(Verify *v, const Insn *in, const State *s)
+{
+    bool is_write = in->row->access & ACC_W && !(in->row->attr & A_NOW);
+    if (!in->has_mem || is_emit(in, TR_LEA) || in->row->how == HOW_NOP)
+        return true;
+    if (in->vsib || in->mem_size == 0 || in->index != INSN_REG_NONE)
+        return fail(v, "a memory operand whose extent is not known");
+    if (!check_bits(v, in, s))
+        return false;
+    if (in->segment == X86_GS) {
+        if (in->base == (int8_t)H_T1)
+            return check_entry(v, in, s, is_write);
+        if (in->base != INSN_REG_NONE || in->disp < 0 || (uint64_t)in->disp + in->mem_size > sizeof(BtCpu))
+            return fail(v, "outside the vCPU block");
+        return !is_write || field_is_writable(in->disp, in->mem_size) ? true : fail(v, "a field of the vCPU block that is not its to write");
+    }
+    if (in->base == INSN_REG_RIP) {
+        int64_t cell = (int64_t)(in->ip + in->length + (uint64_t)(int64_t)in->disp - (uint64_t)(uintptr_t)v->bt->rx) - CACHE_CODE_SIZE;
+        return is_emit(in, TR_JMP_RM) && cell >= 0 && cell % 8 == 0 && cell / 8 < v->bt->ncells ? true : fail(v, "not a cell");
+    }
+    int n = in->base >= 0 ? scratch_number((unsigned)in->base) : -1;
+    if (n < 0 || s->value[n].kind != KIND_HOST)
+        return fail(v, "a guest address that was not checked");
+    if (in->disp < 0 || (uint64_t)in->disp + in->mem_size > s->value[n].room)
+        return fail(v, "beyond the bytes that were checked");
+    return !is_write || s->value[n].is_write ? true : fail(v, "a store where only a load was checked");
+}
+
+/* The host GPR that operand @k names, or -1. */
+static int operand_gpr(const Insn *in, unsigned k)
+{
+    unsigned method = in->row->operand[k] >> 8;
+    bool is_byte = insn_size_bytes(in, in->row->operand[k] & 0xff) == 1 && in->encoding == ENC_LEGACY && !(in->row->attr & (A_SSE | A_MMX));
+    int reg = method == M_G ? in->reg : method == M_B ? in->vvvv : method == M_Z ? in->rm :
+              (method == M_E || method == M_R) && !in->has_mem ? in->rm : -1;
+    return reg >= 4 && reg < 8 && is_byte && !in->rex ? reg - 4 : reg; /* AH, CH, DH, BH */
+}
+
+static bool check_allowed(Verify *v, const Insn *in)
+{
+    const InsnRow *row = in->row;
+    bool is_allowed = row->how == HOW_SAME || row->how == HOW_NOP || is_emit(in, TR_LEA) || is_emit(in, TR_CALL) || is_emit(in, TR_JMP) ||
+                      is_emit(in, TR_JMP_RM) || is_emit(in, TR_JCC) || is_emit(in, TR_JCXZ) || is_emit(in, TR_XCHG_ACC);
+    if (!is_allowed)
+        return fail(v, "an instruction that only C may carry out");
+    if (in->has_segment_prefix && !(in->segment == X86_GS && in->has_mem))
+        return fail(v, "a segment prefix");
+    for (unsigned k = 0; k < 4; k++) {
+        unsigned method = row->operand[k] >> 8;
+        if (method == M_S || method == M_C || method == M_D || method == M_X || method == M_Y || method == M_O || method == M_A)
+            return fail(v, "a segment, control or debug register, or implied memory");
+        if (operand_gpr(in, k) == H_RSP)
+            return fail(v, "the host's stack pointer");
+    }
+    if (in->has_mem && (in->base == (int8_t)H_RSP || (in->index == (int8_t)H_RSP && !in->vsib)))
+        return fail(v, "the host's stack");
+    return true;
+}
+
+/* What the instruction leaves in the registers that are followed; branches are elsewhere. */
+static void apply(const Insn *in, State *s)
+{
+    const uint32_t tlb_mask = (TLB_SIZE - 1) * sizeof(TlbEntry);
+    const int64_t tlb = in->disp - (int64_t)(offsetof(BtCpu, mmu) + offsetof(Mmu, tlb)), class_size = sizeof(TlbEntry) * TLB_SIZE;
+    int to = operand_gpr(in, 0) >= 0 ? scratch_number((unsigned)operand_gpr(in, 0)) : -1;
+    bool has_imm = in->row->operand[1] >> 8 == M_I, wide = in->opsize == 8;
+    bool is_entry = in->has_mem && in->segment == X86_GS && in->base == (int8_t)H_T1;
+    bool is_slot = in->has_mem && in->segment == X86_GS && in->base == INSN_REG_NONE && in->disp == (int32_t)offsetof(BtCpu, scratch[2]);
+    State before = *s;
+    s->compared = -1;
+    if (to >= 0 && is_entry && wide && row_is(in, "sub")) {
+        bool is_write = tlb % class_size == offsetof(TlbEntry, tag_write), is_tag = is_write || tlb % class_size == offsetof(TlbEntry, tag_read);
+        value_set(s, to, is_tag && to != T1 ? (Value){ .kind = KIND_DIFFERENCE, .number = (uint64_t)(tlb / class_size), .is_write = is_write }
+                                            : (Value){ 0 });
+        return;
+    }
+    if (to >= 0 && is_entry && wide && row_is(in, "add")) {
+        const Value *offset = &before.value[to];
+        bool is_host = tlb % class_size == offsetof(TlbEntry, host) && offset->kind == KIND_OFFSET && offset->number == (uint64_t)(tlb / class_size);
+        value_set(s, to, is_host ? (Value){ .kind = KIND_HOST, .room = offset->room, .is_write = offset->is_write } : (Value){ 0 });
+        return;
+    }
+    if (to >= 0 && wide && has_imm && row_is(in, "cmp") && before.value[to].kind == KIND_DIFFERENCE) {
+        s->compared = (int8_t)to;
+        s->limit = in->imm <= PAGE_SIZE ? (uint32_t)in->imm : PAGE_SIZE;
+        return;
+    }
+    if (to >= 0 && wide && row_is(in, "test") && in->reg == in->rm && before.value[to].kind == KIND_MAYBE_HOST) {
+        s->compared = (int8_t)to;
+        s->limit = 0;
+        return;
+    }
+    if (is_slot && in->row->access & ACC_W) {
+        int from = scratch_number(in->reg);
+        value_set(s, SLOT, row_is(in, "mov") && !has_imm && in->mem_size == 8 && from >= 0 ? before.value[from] : (Value){ 0 });
+        return;
+    }
+    if (in->row->attr & A_NOW)
+        return;
+    for (unsigned k = 0; k < 4; k++) {
+        int gpr = operand_gpr(in, k), n = gpr >= 0 ? scratch_number((unsigned)gpr) : -1;
+        bool is_source = k > 0 && !(in->row->attr & A_W2) && (row_is(in, "mov") || in->has_mem);
+        if (n >= 0 && !is_source)
+            value_kill(s, n);
+    }
+    if (to < 0)
+        return;
+    if (row_is(in, "mov") && has_imm)
+        value_set(s, to, (Value){ .kind = KIND_CONST, .number = in->imm });
+    else if (row_is(in, "mov") && is_slot && wide && before.value[SLOT].kind == KIND_BITS)
+        value_set(s, to, before.value[SLOT]);
+    else if (row_is(in, "and") && has_imm && in->opsize == 4 && in->imm == tlb_mask)
+        value_set(s, to, (Value){ .kind = KIND_TLB });
+    else if (row_is(in, "and") && has_imm && in->opsize == 4 && in->imm == JUMP_CACHE_SIZE - 1)
+        value_set(s, to, (Value){ .kind = KIND_JUMP_MASK });
+    else if (row_is(in, "and") && has_imm && in->opsize == 4 && in->imm < 64)
+        value_set(s, to, (Value){ .kind = KIND_BITS, .number = in->imm + 1 });
+    else if (row_is(in, "shl") && has_imm && in->imm == 4 && before.value[to].kind == KIND_JUMP_MASK)
+        value_set(s, to, (Value){ .kind = KIND_JUMP });
+}
+
+/* --- control flow --- */
+
+static Value join(Value a, Value b)
+{
+    if (memcmp(&a, &b, sizeof a) == 0)
+        return a;
+    if (a.kind == KIND_HOST && b.kind == KIND_HOST)
+        return (Value){ .kind = KIND_HOST, .room = MIN(a.room, b.room), .is_write = a.is_write && b.is_write };
+    return (Value){ 0 };
+}
+
+/* Control may come to offset @at with @s. */
+static bool flow_to(Verify *v, uint32_t at, const State *s)
+{
+    if (at - v->code->start >= v->code->size || v->insn_at[at - v->code->start] == 0)
+        return fail(v, "leads outside the block, or into the middle of an instruction");
+    unsigned n = v->insn_at[at - v->code->start] - 1;
+    State *to = &v->states[n], old = *to;
+    if (!to->is_reached) {
+        *to = *s;
+        to->is_reached = true;
+    } else {
+        for (unsigned i = 0; i < NVALUES; i++)
+            to->value[i] = join(to->value[i], s->value[i]);
+        if (to->compared != s->compared || to->limit != s->limit)
+            to->compared = -1;
+        /* A difference outlives only the T1 that it was made with. */
+        for (unsigned i = 0; i < NVALUES && to->value[T1].kind != KIND_TLB; i++)
+            if (to->value[i].kind == KIND_DIFFERENCE || to->value[i].kind == KIND_OFFSET)
+                to->value[i] = (Value){ 0 };
+    }
+    if (memcmp(&old, to, sizeof old) != 0 && !v->is_queued[n]) {
+        v->is_queued[n] = 1;
+        v->queue[v->nqueue++] = n;
+    }
+    return true;
+}
+
+static bool is_const_in(const Value *value, uint32_t first, uint32_t end)
+{
+    return value->kind == KIND_CONST && value->number >= first && value->number < end;
+}
+
+static bool jump_to_stub(Verify *v, const uint8_t *target, const State *s)
+{
+    const Bt *bt = v->bt;
+    if (target == bt->stub_save_dispatch_rw)
+        return true;
+    if (target == bt->stub_exec_end_rw)
+        return is_const_in(&s->value[T0], v->code->exec_first, v->code->exec_end) ? true : fail(v, "no function of the block's to call");
+    if (target == bt->stub_link_host_rw || target == bt->stub_link_slot_rw)
+        return is_const_in(&s->value[T0], v->code->exit_first, v->code->exit_end) ? true : fail(v, "no edge of the block's to follow");
+    if (target == bt->stub_indirect_rw)
+        return s->value[T1].kind == KIND_CONST ? true : fail(v, "no site of an indirect branch");
+    return false;
+}
+
+static bool call_stub(Verify *v, const uint8_t *target, State *s)
+{
+    const Bt *bt = v->bt;
+    Value desc = s->value[T1], index = s->value[T0];
+    uint32_t bits = (uint32_t)desc.number;
+    if (target == bt->stub_mem_slow_rw) {
+        if (desc.kind != KIND_CONST || ACCESS_SIZE(bits) == 0 || ACCESS_SIZE(bits) > 64)
+            return fail(v, "no description of the access");
+        value_set(s, T1, (Value){ .kind = KIND_TLB });
+        value_set(s, T0, (Value){ .kind = KIND_HOST, .room = ACCESS_SIZE(bits), .is_write = bits & ACCESS_WRITE });
+        return true;
+    }
+    if (target == bt->stub_group_slow_rw) {
+        if (desc.kind != KIND_CONST)
+            return fail(v, "no description of the group");
+        value_set(s, T1, (Value){ .kind = KIND_TLB });
+        value_kill(s, T0);
+        value_set(s, T2, (Value){ .kind = KIND_MAYBE_HOST, .room = bits & 0xffff, .is_write = bits & GROUP_WRITES });
+        return true;
+    }
+    if (target == bt->stub_seg_slow_rw || target == bt->stub_commit_rw) {
+        if (target == bt->stub_seg_slow_rw && desc.kind != KIND_CONST)
+            return fail(v, "no description of the access");
+        value_kill(s, T0); /* the others come back */
+        return true;
+    }
+    if (target == bt->stub_exec_rw) {
+        for (int i = 0; i < NVALUES; i++)
+            value_kill(s, i);
+        return is_const_in(&index, v->code->exec_first, v->code->exec_end) ? true : fail(v, "no function of the block's to call");
+    }
+    return fail(v, "a call to what is no stub");
+}
+
+static bool step(Verify *v, unsigned n)
+{
+    const Insn *in = &v->insns[n];
+    State s = v->states[n];
+    uint32_t next = (uint32_t)(in->ip - (uint64_t)(uintptr_t)v->bt->rx) + in->length;
+    v->error_at = n;
+    if (!check_allowed(v, in) || !check_memory(v, in, &s))
+        return false;
+    if (in->row->how == HOW_EMIT && in->row->attr & A_ENDS) {
+        uint32_t at = next + (uint32_t)in->imm;
+        const uint8_t *target = v->bt->rw + (int64_t)next + (int64_t)in->imm;
+        bool is_inside = in->row->operand[0] >> 8 == M_J && at - v->code->start < v->code->size;
+        State taken = s;
+        int compared = s.compared;
+        taken.compared = s.compared = -1;
+        if (is_emit(in, TR_JMP_RM)) /* through a cell or the jump cache; check_memory() has seen which */
+            return in->has_mem && (in->base == INSN_REG_RIP || (in->base == (int8_t)H_T1 && s.value[T1].kind == KIND_JUMP))
+                       ? true : fail(v, "an indirect jump");
+        if (is_emit(in, TR_CALL)) {
+            if (is_inside)
+                return fail(v, "a call into the block");
+            return call_stub(v, target, &s) && flow_to(v, next, &s);
+        }
+        if (compared >= 0 && is_emit(in, TR_JCC) && (in->opcode & 15) == CC_A && s.value[compared].kind == KIND_DIFFERENCE) {
+            s.value[compared].kind = KIND_OFFSET;
+            s.value[compared].room = (uint32_t)PAGE_SIZE - v->states[n].limit;
+        }
+        if (compared >= 0 && is_emit(in, TR_JCC) && (in->opcode & 15) == CC_NE && taken.value[compared].kind == KIND_MAYBE_HOST)
+            taken.value[compared].kind = KIND_HOST;
+        if (!(is_inside ? flow_to(v, at, &taken) : jump_to_stub(v, target, &taken)))
+            return fail(v, "a jump out of the block to what is no stub");
+        return is_emit(in, TR_JMP) || flow_to(v, next, &s);
+    }
+    apply(in, &s);
+    return flow_to(v, next, &s);
+}
+
+static bool decode_all(Verify *v)
+{
+    for (uint32_t at = 0; at < v->code->size;) {
+        Insn *in = &v->insns[v->ninsns];
+        const uint8_t *bytes = v->bt->rw + v->code->start + at;
+        v->error_at = v->ninsns;
+        if (insn_decode(in, bytes, 15, 8, (uint64_t)(uintptr_t)v->bt->rx + v->code->start + at, 0) != INSN_OK)
+            return fail(v, "not an instruction");
+        v->insn_at[at] = ++v->ninsns;
+        at += in->length;
+    }
+    return true;
+}
+
+char *verify_code(const Bt *bt, const VerifyCode *code)
+{
+    Verify v = { .bt = bt, .code = code };
+    g_autofree uint32_t *insn_at = v.insn_at = g_new0(uint32_t, code->size + 1);
+    g_autofree Insn *insns = v.insns = g_new(Insn, code->size + 1);
+    bool is_ok = decode_all(&v);
+    g_autofree State *states = v.states = g_new0(State, v.ninsns + 1);
+    g_autofree uint8_t *is_queued = v.is_queued = g_new0(uint8_t, v.ninsns + 1);
+    g_autofree unsigned *queue = v.queue = g_new(unsigned, v.ninsns + 1);
+    State unknown = { .compared = -1 };
+    for (unsigned i = 0; is_ok && i < G_N_ELEMENTS(code->entry); i++)
+        is_ok = flow_to(&v, code->entry[i], &unknown);
+    /* When an edge is taken apart, its code asks the dispatcher again. */
+    for (uint32_t i = code->exit_first; is_ok && i < code->exit_end; i++)
+        if (bt->exits[i].stub_at - code->start < code->size)
+            is_ok = flow_to(&v, bt->exits[i].stub_at, &unknown);
+    while (is_ok && v.nqueue) {
+        unsigned n = v.queue[--v.nqueue];
+        v.is_queued[n] = 0;
+        is_ok = step(&v, n);
+    }
+    if (is_ok)
+        return NULL;
+    uint64_t address = v.error_at < v.ninsns || v.ninsns == 0 ? v.insns[v.error_at].ip : v.insns[v.ninsns - 1].ip;
+    uint32_t at = (uint32_t)(address - (uint64_t)(uintptr_t)bt->rx);
+    g_autofree char *listing = at - code->start < code->size ? dump_code(bt->rw + at, MIN(code->start + code->size - at, 15), address, 8) : NULL;
+    char *end = listing ? strchr(listing, '\n') : NULL;
+    if (end)
+        *end = 0;
+    return g_strdup_printf("%s: %s", v.error ? v.error : "?", listing ? listing : "at the entry");
+}
+
+void verify_block(Bt *bt, const BtBlock *block, uint32_t exit_first, uint32_t exec_first)
+{
+    VerifyCode code = { .start = block->code_at, .size = block->code_size, .entry = { block->main_at, block->slot_at, block->host_poll_at },
+                        .mode = block->mode, .exit_first = exit_first, .exit_end = bt->nexits, .exec_first = exec_first, .exec_end = bt->nexecs };
+    g_autofree char *wrong = verify_code(bt, &code);
+    bt->stat_verified++;
+    if (!wrong)
+        return;
+    g_autofree char *listing = dump_code(bt->rw + block->code_at, block->code_size, (uint64_t)(uintptr_t)bt->rx + block->code_at, 8);
+    g_error("verifier: block at %012" G_GINT64_MODIFIER "x, mode %x: %s\n%s", block->rip, block->mode, wrong, listing);
+}
+
+void verify_summary(const Bt *bt)
+{
+    log_text(LOG_VERIFY, "verifier: %" G_GUINT64_FORMAT " blocks stay inside what they were given", bt->stat_verified);
+}
