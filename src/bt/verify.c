@@ -118,7 +118,7 @@ static bool check_entry(Verify *v, const Insn *in, const State *s, bool is_write
     if (index->kind == KIND_JUMP && jump >= 0 && jump < 2 * cache_size) {
         if ((jump >= cache_size) != !!(v->code->mode & MODE_USER))
             return fail(v, "the jump cache of another privilege class");
-        return jump % cache_size == offsetof(JumpCacheEntry, rip) || jump % cache_size == offsetof(JumpCacheEntry, host)
+        return jump % cache_size == offsetof(JumpCacheEntry, key) || jump % cache_size == offsetof(JumpCacheEntry, host)
                    ? true : fail(v, "no field of a jump cache entry");
     }
     return fail(v, "an index that was not masked");
