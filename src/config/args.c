@@ -527,7 +527,7 @@ char *args_help(void)
 {
     GString *text = g_string_new("QEMU emulator version 7.2.0 (Segue 0.1.0)\n"
                                  "usage: segue [options]          QEMU-style options, one or two dashes\n"
-                                 "       segue run|plan|set guest.vmx …   .vmx files; each with --help\n"
+                                 "       segue run|plan|set|edit guest.vmx …   .vmx files; each with --help\n"
                                  "       segue monitor SOCKET [COMMAND…]  talk to a running machine\n"
                                  "       segue version|help\n\n");
     for (size_t i = 0; i < G_N_ELEMENTS(arg_rows); i++) {

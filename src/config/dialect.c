@@ -94,6 +94,22 @@ bool dialect_is_mode_key(const char *key)
     return !g_ascii_strncasecmp(key, "monitor_control.", 16) || !g_ascii_strncasecmp(key, "monitor.", 8);
 }
 
+const char *dialect_key(unsigned index, const char *const **out_values)
+{
+    if (index >= G_N_ELEMENTS(keys))
+        return NULL;
+    *out_values = keys[index].values;
+    return keys[index].key;
+}
+
+bool dialect_has(Dialect dialect, const char *key)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
+        if (!g_ascii_strcasecmp(key, keys[i].key))
+            return keys[i].dialects >> dialect & 1;
+    return false;
+}
+
 gboolean dialect_set(ModeConfig *modes, const char *key, const char *value, GError **error)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {

@@ -36,6 +36,10 @@ const char *dialect_name(Dialect dialect);
 /* dialect_from_name: FALSE with VMM_ERROR_USAGE; the message lists the names. */
 gboolean dialect_from_name(const char *name, Dialect *out_dialect, GError **error);
 
+/* dialect_key: the mode keys in order, from 0; NULL behind the last.  *out_values: what it may be, the default first, ended by NULL. */
+const char *dialect_key(unsigned index, const char *const **out_values);
+bool dialect_has(Dialect dialect, const char *key); /* a mode key, any case; config.dialect is none */
+
 /* dialect_is_mode_key: one of the rows, or in a name space that only they use; such a key is never ignored. */
 bool dialect_is_mode_key(const char *key);
 

@@ -217,6 +217,20 @@ gboolean vmx_next(const VmxFile *file, guint *cursor, const char **out_key, cons
     return FALSE;
 }
 
+void vmx_remove(VmxFile *file, const char *key)
+{
+    unsigned number = vmx_line(file, key);
+    if (!number)
+        return;
+    g_ptr_array_remove_index(file->lines, number - 1);
+    g_hash_table_remove_all(file->keys);
+    for (guint i = 0; i < file->lines->len; i++) {
+        const Line *line = g_ptr_array_index(file->lines, i);
+        if (line->key)
+            g_hash_table_insert(file->keys, g_ascii_strdown(line->key, -1), GUINT_TO_POINTER(i + 1));
+    }
+}
+
 gboolean vmx_set(VmxFile *file, const char *key, const char *value, GError **error)
 {
     if (!is_key(key)) {

@@ -26,6 +26,7 @@ unsigned vmx_line(const VmxFile *file, const char *key);
 
 /* vmx_set: changes the line of @key or adds one.  FALSE with VMM_ERROR_USAGE when @key cannot be a key. */
 gboolean vmx_set(VmxFile *file, const char *key, const char *value, GError **error);
+void vmx_remove(VmxFile *file, const char *key); /* its line goes; nothing when it is not there */
 char *vmx_text(const VmxFile *file); /* (transfer full) */
 
 /**

@@ -6,6 +6,7 @@
 
 #include "monitor/hmp.h"
 #include "monitor/qmp-mode.h"
+#include "monitor/qmp-query.h"
 
 typedef JsonNode *(*Handler)(const QmpMachine *machine, JsonObject *args, char **out_text);
 
@@ -140,6 +141,7 @@ static const struct {
     Handler run;
     const char *text_arg;   /* a string that must be there, or NULL */
     const char *number_arg; /* a number that may be there, without effect, or NULL */
+    bool takes_any;         /* the handler looks at its arguments itself */
 } commands[] = {
     { "query-version", query_version },
     { "query-commands", query_commands },
@@ -157,6 +159,21 @@ static const struct {
     { "system_reset", do_reset },
     { "system_powerdown", do_powerdown },
     { "inject-nmi", do_nmi },
+    { .name = "query-command-line-options", .run = qmp_query_command_line_options, .takes_any = true },
+    { "query-machines", qmp_query_machines },
+    { "query-current-machine", qmp_query_current_machine },
+    { "query-cpu-definitions", qmp_query_cpu_definitions },
+    { "query-target", qmp_query_target },
+    { "query-chardev", qmp_query_chardev },
+    { "query-block", qmp_query_block },
+    { "query-uuid", qmp_query_uuid },
+    { "query-memory-size-summary", qmp_query_memory_size_summary },
+    { "query-iothreads", qmp_query_nothing },
+    { "query-memory-devices", qmp_query_nothing },
+    { "query-jobs", qmp_query_nothing },
+    { "query-block-jobs", qmp_query_nothing },
+    { .name = "qom-list-types", .run = qmp_qom_list_types, .takes_any = true },
+    { .name = "send-key", .run = qmp_send_key, .takes_any = true },
     { "human-monitor-command", human_monitor_command, "command-line", "cpu-index" },
 };
 
@@ -200,7 +217,7 @@ JsonNode *qmp_command_run(const QmpMachine *machine, const char *name, JsonObjec
     *out_class = "GenericError";
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
         if (!strcmp(commands[i].name, name)) {
-            *out_text = args_check(args, commands[i].text_arg, commands[i].number_arg);
+            *out_text = commands[i].takes_any ? NULL : args_check(args, commands[i].text_arg, commands[i].number_arg);
             return *out_text ? NULL : commands[i].run(machine, args, out_text);
         }
     *out_class = "CommandNotFound";

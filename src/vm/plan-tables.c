@@ -34,6 +34,8 @@ static const HostFacts hosts[] = {
     { .name = "none", .vendor = HOST_VENDOR_UNKNOWN, .column = HOST_NO_VT, .is_64bit = true, KVM_OFF },
 };
 
+const char *plan_host_name(unsigned index) { return index < G_N_ELEMENTS(hosts) ? hosts[index].name : NULL; }
+
 const HostFacts *plan_host(const char *name, GError **error)
 {
     GString *list = g_string_new("this");

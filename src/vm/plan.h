@@ -54,6 +54,7 @@ typedef struct HostFacts {
 
 /* plan_host: a profile by name.  NULL with VMM_ERROR_USAGE; the message lists them.  "this" is the caller's. */
 const HostFacts *plan_host(const char *name, GError **error);
+const char *plan_host_name(unsigned index); /* from 0; NULL behind the last profile */
 
 typedef enum PlanFamily {
     PLAN_FAMILY_64,

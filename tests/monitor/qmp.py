@@ -35,6 +35,14 @@ def main():
         assert "running" in second.human("info status")
         for name in ("query-stats", "query-version", "query-kvm", "query-cpus-fast", "query-commands"):
             assert "return" in second.command(name), name
+        for name in ("query-command-line-options", "query-machines", "query-current-machine", "query-cpu-definitions", "query-target",
+                     "query-chardev", "query-block", "query-uuid", "query-memory-size-summary", "query-iothreads", "qom-list-types"):
+            assert "return" in second.command(name), name
+        assert second.command("query-command-line-options", option="mon")["return"][0]["parameters"][0]["name"] == "chardev"
+        assert "invalid option name" in second.command("query-command-line-options", option="none")["error"]["desc"]
+        assert "tlb-misses" in second.command("query-stats")["return"]["counters"]
+        assert {row["label"] for row in second.command("query-chardev")["return"]} == {"m"}
+        assert "virtio-blk-pci" in {row["name"] for row in second.command("qom-list-types", implements="device", abstract=False)["return"]}
         hostile(path)
         assert first.command("quit")["return"] == {}
         while (message := first.line()) is not None:
