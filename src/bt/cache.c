@@ -198,8 +198,12 @@ void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
     exit->to = block;
     exit->next_in = block->in;
     block->in = exit;
-    bool needs_slot = !exit->flags_in_host && block->flags_live_in;
-    exit_point_at(bt, exit, needs_slot ? block->slot_at : exit->is_backward ? block->host_poll_at : block->main_at);
+    uint32_t at = exit->is_backward ? block->host_poll_at : block->main_at;
+    if (!exit->flags_in_host && block->flags_live_in)
+        at = block->slot_at;
+    else if (block->carry_base >= 0 && exit->carries >> block->carry_base & 1)
+        at = exit->is_backward ? block->carry_poll_at : block->carry_at;
+    exit_point_at(bt, exit, at);
     bt->stat_links++;
 }
 

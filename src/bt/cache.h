@@ -37,6 +37,7 @@ struct BtExit {
     uint32_t stub_at;     /* offset of the code that asks the dispatcher */
     bool uses_cell, flags_in_host, is_backward;
     uint32_t mode;        /* MODE_* at the edge */
+    uint16_t carries;     /* guest registers (bits) such that T1 names the TLB entry of an access with that base */
     BtExit *bare;         /* the same edge without flags: taken when the target needs none; NULL: none */
 };
 
@@ -51,6 +52,9 @@ struct BtBlock {
     uint32_t main_at;      /* flags in the host's, no poll */
     uint32_t slot_at;      /* flags in status_of/status_ah; polls */
     uint32_t host_poll_at; /* flags in the host's; polls */
+    int8_t carry_base;     /* guest register; the next two are for edges that carry it; -1: none */
+    uint32_t carry_at;     /* as main_at, T1 names the entry of carry_base */
+    uint32_t carry_poll_at; /* as host_poll_at, likewise */
     uint32_t code_at, code_size;
     uint32_t map_first, map_count;
     uint32_t exit_first;   /* index of the first edge */

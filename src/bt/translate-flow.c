@@ -9,6 +9,17 @@ uint64_t tr_next_rip(const Tr *t, const Insn *in)
     return mode_ip(t->mode, next);
 }
 
+/* The registers whose TLB entry T1 names, where they are as before instruction @at. */
+static uint16_t carried(const Tr *t, unsigned at)
+{
+    uint16_t mask = 0;
+    if (t->has_values && t->t1_symbol != TR_NO_SYMBOL && !t->e.t1_lost)
+        for (unsigned r = 0; r < X86_NGPRS; r++)
+            if (t->value[at][r].symbol == t->t1_symbol)
+                mask |= (uint16_t)(1u << r);
+    return mask;
+}
+
 /* Leaves for @target.  The flags must be in the host's or in the slot; cc >= 0: only if the condition holds (flags in the host's). */
 void tr_edge(Tr *t, uint64_t target, int cc)
 {
@@ -18,6 +29,7 @@ void tr_edge(Tr *t, uint64_t target, int cc)
     t->edge[t->nedges].again = t->flags == FLAGS_AGAIN;
     t->edge[t->nedges].at = (uint8_t)(t->i < t->ninsns ? t->i + 1 : t->ninsns);
     t->edge[t->nedges].recipe = t->again;
+    t->edge[t->nedges].carries = carried(t, t->edge[t->nedges].at);
     t->edge[t->nedges].is_backward = target <= t->insns[t->i < t->ninsns ? t->i : t->ninsns - 1].ip;
     t->edge[t->nedges].jump = cc < 0 ? e_jmp_later(e) : e_jcc_later(e, (unsigned)cc);
     t->nedges++;
@@ -33,6 +45,7 @@ static BtExit *edge_exit(Tr *t, unsigned i, uint8_t *jump)
     uint64_t target = t->edge[i].target;
     BtExit *exit = &bt->exits[bt->nexits++];
     *exit = (BtExit){.target_rip = target, .from = t->block, .flags_in_host = t->edge[i].flags_in_host, .mode = t->mode & ~(MODE_ONE | MODE_PLAIN)};
+    exit->carries = t->edge[i].carries;
     exit->is_backward = t->edge[i].is_backward; /* loops need a poll; going forward does not */
     bool same_page = page_of(target + t->block->cs_base) == page_of(t->block->rip + t->block->cs_base);
     e_patch32(jump, e->p);
@@ -68,6 +81,7 @@ void tr_edges_finish(Tr *t)
             tr_flags_again(t, &t->edge[i].recipe, t->edge[i].at);
             jump = e_jmp_later(e);
             t->edge[i].flags_in_host = true;
+            t->edge[i].carries = 0; /* T1 was used */
         }
         BtExit *exit = edge_exit(t, i, jump);
         exit->bare = bare;

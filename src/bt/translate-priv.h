@@ -94,13 +94,14 @@ typedef struct Tr {
     unsigned ninsns;
     uint16_t live_out[BLOCK_INSNS_MAX + 1]; /* status flags needed after instruction i */
     uint16_t live_in[BLOCK_INSNS_MAX + 1];
-    TrValue value[BLOCK_INSNS_MAX + 1][X86_NGPRS]; /* before instruction i; translate-group.c */
     bool has_values;
     unsigned i;       /* current */
     FlagsAt flags;
     TrAgain again;
 
+    /* From here on not cleared for each block. */
     SlowPath slow[BLOCK_INSNS_MAX * 2 + 4];
+    TrValue value[BLOCK_INSNS_MAX + 1][X86_NGPRS]; /* before instruction i; translate-group.c */
     unsigned nslow;
     SlowPath *open; /* access between its check and tr_access_end() */
     uint8_t mem_base;  /* host register and displacement of the operand of the access that has begun */
@@ -121,12 +122,13 @@ typedef struct Tr {
         uint8_t *jump; /* rel32 to the stub or, same page, what is patched */
         uint64_t target;
         bool flags_in_host, is_backward;
+        uint16_t carries;     /* BtExit.carries */
         bool again;           /* FLAGS_AGAIN: two ways out, see tr_edges_finish() */
         uint8_t at;           /* registers are as before this instruction */
         TrAgain recipe;
     } edge[EDGES_MAX];
     unsigned nedges;
-    uint8_t *poll_jump, *host_poll_jump;
+    uint8_t *poll_jump, *host_poll_jump[2], *carry_poll_jump;
     bool ended; /* the main line has left the block */
 } Tr;
 

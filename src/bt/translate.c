@@ -11,6 +11,7 @@
  *                 slot → flags              (only when the block may read the flags it is entered with)
  *     host_poll:  poll without flags        (likewise; else the same as slot)
  *     main:       instructions, edges
+ *                 (in some blocks, carry_entries(): as host_poll and main, for edges that bring a TLB entry in T1)
  *                 slow paths, edge stubs
  *
  * Loops cannot run for ever without a poll: backward edges and all indirect ones enter at host_poll or slot.
@@ -184,20 +185,72 @@ static void tr_insn(Tr *t, const Insn *in)
     }
 }
 
-/* The poll of an entry whose flags are in the host's and needed: JRCXZ tests without touching them. */
-static void host_poll(Tr *t)
+/* The poll of an entry whose flags are in the host's and needed: JRCXZ tests without touching them.  Keeps T1.  Returns the way out. */
+static uint8_t *host_poll(Tr *t)
 {
     Emit *e = &t->e;
-    e_mov_rr(e, true, H_T1, H_RCX);
+    e_mov_rr(e, true, H_T2, H_RCX);
     e_gs(e, false, XO_MOV_RM, H_RCX, CPU_OFF(poll));
     e8(e, 0xe3); /* jrcxz */
     e8(e, 0);
     uint8_t *rel8 = e->p - 1;
-    e_mov_rr(e, true, H_RCX, H_T1);
+    e_mov_rr(e, true, H_RCX, H_T2);
     e_flags_save(e);
-    t->host_poll_jump = e_jmp_later(e);
+    uint8_t *jump = e_jmp_later(e);
     *rel8 = (uint8_t)(e->p - (rel8 + 1));
-    e_mov_rr(e, true, H_RCX, H_T1);
+    e_mov_rr(e, true, H_RCX, H_T2);
+    return jump;
+}
+
+/*
+ * A loop of two blocks follows a pointer in one and uses it again in the other: when the edge that this block is made for goes backward and
+ * carries the base register of the first access, that access shall guess.
+ */
+static int carried_base(const Tr *t)
+{
+    const BtExit *from = t->bt->link_from;
+    if (!from || !from->is_backward || !from->carries || !t->has_values || !t->bt->has_bmi2)
+        return -1;
+    for (unsigned i = 0; i < t->ninsns; i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            const TrMember *m = &t->member[i][k];
+            if (m->base == TR_NO_SYMBOL)
+                continue;
+            for (int r = 0; r < X86_NGPRS; r++)
+                if (from->carries >> r & 1 && t->value[0][r].symbol == m->base)
+                    return r;
+            return -1;
+        }
+    }
+    return -1;
+}
+
+static uint8_t *jmp_short_later(Emit *e)
+{
+    e8(e, 0xeb);
+    e8(e, 0);
+    return e->p - 1;
+}
+
+/* The entries for edges that carry @base, and what the others have to do before they meet. */
+static void carry_entries(Tr *t, int base, bool polls)
+{
+    Emit *e = &t->e;
+    BtBlock *b = t->block;
+    b->carry_base = (int8_t)base;
+    e_mov_imm(e, H_T1, 0); /* an entry, so that the guess is safe; mostly the wrong one */
+    uint8_t *rel8 = jmp_short_later(e);
+    b->carry_poll_at = (uint32_t)(e->p - t->bt->rw);
+    if (polls && b->flags_live_in) {
+        t->host_poll_jump[1] = host_poll(t);
+    } else if (polls) {
+        e_gs_cmp0(e, CPU_OFF(poll));
+        t->carry_poll_jump = e_jcc_later(e, CC_NE);
+    }
+    b->carry_at = (uint32_t)(e->p - t->bt->rw);
+    *rel8 = (uint8_t)(e->p - (rel8 + 1));
+    t->t1_symbol = t->value[0][base].symbol;
+    e->t1_lost = false;
 }
 
 static void block_entries(Tr *t, bool polls)
@@ -215,16 +268,18 @@ static void block_entries(Tr *t, bool polls)
     if (b->flags_live_in)
         e_flags_restore(e);
     if (b->flags_live_in && polls) {
-        e8(e, 0xeb); /* jmp short, to main */
-        e8(e, 0);
-        uint8_t *rel8 = e->p - 1;
+        uint8_t *rel8 = jmp_short_later(e);
         b->host_poll_at = (uint32_t)(e->p - t->bt->rw);
-        host_poll(t);
+        t->host_poll_jump[0] = host_poll(t);
         *rel8 = (uint8_t)(e->p - (rel8 + 1));
     } else {
         b->host_poll_at = b->slot_at;
     }
     b->main_at = (uint32_t)(e->p - t->bt->rw);
+    b->carry_base = -1;
+    int base = carried_base(t);
+    if (base >= 0)
+        carry_entries(t, base, polls);
     t->flags = b->flags_live_in ? FLAGS_HOST : FLAGS_NONE;
 }
 
@@ -256,7 +311,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     memset(t, 0, offsetof(Tr, slow));
     t->nslow = t->nedges = 0;
     t->open = NULL;
-    t->poll_jump = t->host_poll_jump = NULL;
+    t->poll_jump = t->host_poll_jump[0] = t->host_poll_jump[1] = t->carry_poll_jump = NULL;
     t->ended = false;
     t->e = (Emit){.p = bt->code_p, .to_exec = bt->rx - bt->rw};
     t->bt = bt;
@@ -290,8 +345,11 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     tr_leads_finish(t);
     if (t->poll_jump) {
         e_patch32(t->poll_jump, t->e.p);
-        if (t->host_poll_jump)
-            e_patch32(t->host_poll_jump, t->e.p);
+        for (unsigned k = 0; k < 2; k++)
+            if (t->host_poll_jump[k])
+                e_patch32(t->host_poll_jump[k], t->e.p);
+        if (t->carry_poll_jump)
+            e_patch32(t->carry_poll_jump, t->e.p);
         e_mov_imm(&t->e, H_T0, rip);
         e_store_gs(&t->e, H_T0, CPU_OFF(rip));
         e_jmp(&t->e, bt->stub_save_dispatch_rw);
