@@ -300,11 +300,10 @@ static void block_drop(Bt *bt, BtCpu *cpu, BtBlock *block)
         if (!*list)
             code_map_set(bt->code_map, block->page[k], false);
     }
-    JumpCacheEntry *entries = &cpu->jump_cache[block->mode & MODE_USER ? 1 : 0][0];
-    uint64_t target = (uint64_t)(uintptr_t)cache_exec_address(bt, block->slot_at);
-    for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-        if ((uint64_t)(uintptr_t)entries[i].host == target)
-            entries[i].key = jump_cache_empty(i);
+    unsigned slot = block->rip & (JUMP_CACHE_SIZE - 1);
+    JumpCacheEntry *entry = &cpu->jump_cache[block->mode & MODE_USER ? 1 : 0][slot];
+    if (entry->host == cache_exec_address(bt, block->slot_at))
+        entry->key = jump_cache_empty(slot);
     if (bt->link_from && bt->link_from->from == block)
         bt->link_from = NULL;
     bt->stat_invalidated++;
@@ -386,20 +385,31 @@ void jump_cache_fill(BtCpu *cpu, const BtBlock *block)
     unsigned class = cpu->mode & MODE_USER ? 1 : 0;
     if (block->crosses_page || cpu->jump_cache_mode[class] != block->mode)
         return;
-    JumpCacheEntry *e = &cpu->jump_cache[class][block->rip & (JUMP_CACHE_SIZE - 1)];
+    unsigned slot = block->rip & (JUMP_CACHE_SIZE - 1);
+    JumpCacheEntry *e = &cpu->jump_cache[class][slot];
     e->key = jump_cache_key(block->rip, block->flags_live_in);
     e->host = cpu->bt->rx + block->slot_at;
-    if (!cache_is_global(cpu, block))
-        cpu->jump_cache_local[class] = true;
+    if (cache_is_global(cpu, block))
+        return;
+    if (cpu->njump_cache_local[class] < JUMP_CACHE_LOCAL)
+        cpu->jump_cache_local[class][cpu->njump_cache_local[class]] = (uint16_t)slot;
+    cpu->njump_cache_local[class] += cpu->njump_cache_local[class] <= JUMP_CACHE_LOCAL;
 }
 
 void jump_cache_flush(BtCpu *cpu, bool global)
 {
     for (unsigned class = 0; class < 2; class++) {
-        if (!global && !cpu->jump_cache_local[class])
+        JumpCacheEntry *entries = cpu->jump_cache[class];
+        uint32_t nlocal = cpu->njump_cache_local[class];
+        cpu->njump_cache_local[class] = 0;
+        if (global || nlocal > JUMP_CACHE_LOCAL) {
+            for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
+                entries[i].key = jump_cache_empty(i);
             continue;
-        for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-            cpu->jump_cache[class][i].key = jump_cache_empty(i);
-        cpu->jump_cache_local[class] = false;
+        }
+        for (uint32_t i = 0; i < nlocal; i++) {
+            unsigned slot = cpu->jump_cache_local[class][i];
+            entries[slot].key = jump_cache_empty(slot);
+        }
     }
 }

@@ -383,18 +383,32 @@ static void tr_call(Tr *t, const Insn *in)
 static void tr_call_rm(Tr *t, const Insn *in)
 {
     Emit *e = &t->e;
-    rm_to_scratch(t, in);
-    e_load_gs(e, H_T1, CPU_OFF(scratch[0]));
-    e_store_gs(e, H_T1, CPU_OFF(scratch[1]));
+    bool by_register = !in->has_mem && in->rm != X86_RSP && !reg_is_spilled(in->rm);
+    if (by_register) {
+        e_store_gs(e, reg_host(in->rm), CPU_OFF(scratch[1])); /* for bt_commit() */
+    } else {
+        rm_to_scratch(t, in);
+        e_load_gs(e, H_T1, CPU_OFF(scratch[0]));
+        e_store_gs(e, H_T1, CPU_OFF(scratch[1]));
+    }
     call_push(t, in);
-    e_gs(e, t->word == 8, XO_MOV_RM, H_T0, CPU_OFF(scratch[1]));
+    if (by_register)
+        e_mov_rr(e, t->word == 8, H_T0, reg_host(in->rm));
+    else
+        e_gs(e, t->word == 8, XO_MOV_RM, H_T0, CPU_OFF(scratch[1]));
     tr_indirect(t);
 }
 
 static void tr_jmp_rm(Tr *t, const Insn *in)
 {
-    rm_to_scratch(t, in);
-    e_gs(&t->e, t->word == 8, XO_MOV_RM, H_T0, CPU_OFF(scratch[0]));
+    if (in->has_mem) {
+        tr_mem_begin(t, in, t->word, ACCESS_READ);
+        tr_access_map(t, in);
+        e_load_operand(t, H_T0);
+        tr_access_end(t);
+    } else {
+        load_guest(t, H_T0, in->rm);
+    }
     tr_indirect(t);
 }
 
