@@ -15,6 +15,7 @@
 #include "bt/translate.h"
 #include "bt/unwind.h"
 #include "bt/verify.h"
+#include "core/guard.h"
 #include "core/error.h"
 
 #define HUGE_SIZE (2u << 20)
@@ -62,7 +63,7 @@ static void bt_cpu_free(Cpu *base)
     verify_summary(cpu->bt);
     cache_free(cpu->bt);
     code_map_free(map);
-    munmap(cpu, HUGE_SIZE);
+    guard_unmap(cpu, HUGE_SIZE);
 }
 
 _Static_assert(sizeof(BtCpu) <= HUGE_SIZE, "a vCPU block fits a huge page");
@@ -71,16 +72,11 @@ _Static_assert(sizeof(BtCpu) <= HUGE_SIZE, "a vCPU block fits a huge page");
  * the access itself. */
 static BtCpu *block_map(void)
 {
-    uint8_t *area = mmap(NULL, 2 * HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (area == MAP_FAILED)
+    void *start = guard_map(HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+    if (start == MAP_FAILED)
         return NULL;
-    uint8_t *start = (uint8_t *)(((uintptr_t)area + HUGE_SIZE - 1) & ~(uintptr_t)(HUGE_SIZE - 1));
-    if (start > area)
-        munmap(area, (size_t)(start - area));
-    if (start + HUGE_SIZE < area + 2 * HUGE_SIZE)
-        munmap(start + HUGE_SIZE, (size_t)(area + HUGE_SIZE - start));
     madvise(start, HUGE_SIZE, MADV_HUGEPAGE);
-    return (BtCpu *)(void *)start;
+    return start;
 }
 
 static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
@@ -109,7 +105,7 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
     cpu->bt = cache_new(config->ram, map, error);
     if (!cpu->bt) {
         code_map_free(map);
-        munmap(cpu, HUGE_SIZE);
+        guard_unmap(cpu, HUGE_SIZE);
         return NULL;
     }
     cpu->bt->has_bmi2 = host_has_bmi2();

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/guard.h"
 
 #define CELLS_SIZE (CACHE_CELLS * sizeof(uint64_t))
 
@@ -34,8 +35,8 @@ static gboolean cache_map_code(Bt *bt, GError **error)
             close(fd);
         return FALSE;
     }
-    void *rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    void *rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    void *rw = guard_map(size, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+    void *rx = guard_map(size, PROT_READ | PROT_EXEC, MAP_SHARED, fd);
     int saved = errno;
     close(fd);
     if (rw == MAP_FAILED || rx == MAP_FAILED) {
@@ -74,8 +75,8 @@ void cache_free(Bt *bt)
 {
     if (!bt)
         return;
-    munmap(bt->rw, CACHE_CODE_SIZE + CELLS_SIZE);
-    munmap(bt->rx, CACHE_CODE_SIZE + CELLS_SIZE);
+    guard_unmap(bt->rw, CACHE_CODE_SIZE + CELLS_SIZE);
+    guard_unmap(bt->rx, CACHE_CODE_SIZE + CELLS_SIZE);
     munmap(bt->blocks, CACHE_BLOCKS * sizeof *bt->blocks);
     munmap(bt->exits, CACHE_EXITS * sizeof *bt->exits);
     munmap(bt->map, CACHE_MAP * sizeof *bt->map);

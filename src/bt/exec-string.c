@@ -123,11 +123,23 @@ static void host_stos(const String *s, uint8_t *di, uint64_t n, uint64_t acc)
     HOST_STRING("rep stos");
 }
 
+/* A source that faults comes before a destination that segmentation refuses. */
+static void movs_refused(const String *s, Gva from)
+{
+    uint64_t to = string_offset(s, X86_RDI);
+    bool is_allowed = bt_code64(s->cpu) ? gva_is_canonical(to) && gva_is_canonical(to + s->size - 1)
+                                        : bt_segment_allows(s->cpu, X86_ES, (uint32_t)to, s->size, MMU_WRITE);
+    if (!is_allowed)
+        bt_probe(s->cpu, from, s->size, MMU_READ, bt_mmu_index(s->cpu));
+}
+
 void ex_movs(BtCpu *cpu, const Insn *insn)
 {
     String s = string_begin(cpu, insn);
     while (s.count > 0) {
-        Gva from = string_linear(&s, X86_RSI, MMU_READ), to = string_linear(&s, X86_RDI, MMU_WRITE);
+        Gva from = string_linear(&s, X86_RSI, MMU_READ);
+        movs_refused(&s, from);
+        Gva to = string_linear(&s, X86_RDI, MMU_WRITE);
         uint64_t n = string_run(&s, X86_RSI, from, MMU_READ), n2 = string_run(&s, X86_RDI, to, MMU_WRITE);
         n = n < n2 ? n : n2;
         const uint8_t *source = n ? bt_host_page(cpu, from, MMU_READ) : NULL;

@@ -82,6 +82,8 @@ static void same_operands(Same *s)
         s->mod = 3;
         s->reg_field = in->opcode >= 0x48;
     }
+    if (in->map == MAP_1B && in->opcode == 0x82 && in->encoding == ENC_LEGACY)
+        s->opcode = 0x80; /* the same instruction, and the host's 64-bit code has only this one */
     s->op66 = (row->prefix == PP_66) || (s->uses_v && in->opsize == 2);
     s->w = s->uses_v ? in->opsize == 8 : in->w;
 }

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/guard.h"
 
 #define MIB ((uint64_t)1 << 20)
-#define HUGE_SIZE (2 * MIB)
 #define LOW_END 0xa0000ull      /* VGA window and option ROMs begin */
 #define HIGH_START 0xc0000ull   /* RAM goes on here; firmware copies itself into it */
 #define BELOW_4G_END (3072 * MIB) /* the PCI hole begins */
@@ -51,28 +51,6 @@ static bool shmem_has_huge_pages(void)
     return !strstr(text, "[never]") && !strstr(text, "[deny]");
 }
 
-/* map_aligned: maps @fd (-1: anonymous memory) at a multiple of HUGE_SIZE, so that the host can use huge pages.  MAP_FAILED with errno set. */
-static uint8_t *map_aligned(int fd, uint64_t size)
-{
-    uint8_t *area = mmap(NULL, size + HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (area == MAP_FAILED)
-        return area;
-    uint8_t *start = (uint8_t *)(((uintptr_t)area + HUGE_SIZE - 1) & ~(uintptr_t)(HUGE_SIZE - 1));
-    uint8_t *end = start + size;
-    int flags = fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    if (mmap(start, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) == MAP_FAILED) {
-        int saved = errno;
-        munmap(area, size + HUGE_SIZE);
-        errno = saved;
-        return MAP_FAILED;
-    }
-    if (start > area)
-        munmap(area, (size_t)(start - area));
-    if (area + size + HUGE_SIZE > end)
-        munmap(end, (size_t)(area + size + HUGE_SIZE - end));
-    return start;
-}
-
 Ram *ram_new(uint64_t size_bytes, GError **error)
 {
     if (size_bytes < MIB || size_bytes % MIB != 0) {
@@ -98,7 +76,7 @@ Ram *ram_new(uint64_t size_bytes, GError **error)
     }
     uint8_t *host = MAP_FAILED;
     if (!is_shared || ftruncate(fd, (off_t)size_bytes) == 0)
-        host = map_aligned(fd, size_bytes);
+        host = guard_map(size_bytes, PROT_READ | PROT_WRITE, fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, fd);
     if (host == MAP_FAILED) {
         g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE,
                     "-m: the host refuses %" G_GUINT64_FORMAT " MiB of guest memory: %s; give a smaller -m",
@@ -138,9 +116,9 @@ void ram_free(Ram *ram)
         return;
     for (unsigned i = 0; i < ram->nslots; i++)
         if (ram->slot[i].is_rom)
-            munmap(ram->slot[i].host, ram->slot[i].size);
+            guard_unmap(ram->slot[i].host, ram->slot[i].size);
     if (ram->is_owned)
-        munmap(ram->slot[0].host, ram->size_bytes);
+        guard_unmap(ram->slot[0].host, ram->size_bytes);
     if (ram->fd >= 0)
         close(ram->fd);
     g_mutex_clear(ram->listeners_lock);
@@ -152,7 +130,7 @@ uint8_t *ram_add_rom(Ram *ram, Gpa start, uint64_t size)
 {
     g_assert(size > 0 && page_offset(size) == 0);
     g_assert(page_offset(start) == 0 && start + size - 1 >= start);
-    uint8_t *host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *host = guard_map(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     if (host == MAP_FAILED)
         g_error("guest ROM: cannot allocate %" G_GUINT64_FORMAT " bytes: %s", size, g_strerror(errno));
     slot_add(ram, start, size, host, true);

@@ -12,6 +12,8 @@
 #define TSS 0xc000u
 #define HANDLERS 0xd000u
 #define HANDLER_STACK 0xf000u
+#define CANARY 0xa5
+#define CANARY_SIZE ((size_t)64 << 10) /* on each side of RAM; bm_teardown() looks whether it is whole */
 #define DEVICE_GPA 0xf0000000u
 
 BtCpu *bm;
@@ -85,7 +87,10 @@ static void put_tables(void)
 
 void bm_setup(void)
 {
-    bm_ram = mmap(NULL, BM_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *area = mmap(NULL, BM_RAM_SIZE + 2 * CANARY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    bm_ram = area + CANARY_SIZE;
+    memset(area, CANARY, CANARY_SIZE);
+    memset(bm_ram + BM_RAM_SIZE, CANARY, CANARY_SIZE);
     ram = ram_new_array(bm_ram, BM_RAM_SIZE);
     put_tables();
     bm_host = (struct BmHost){.vector = -1};
@@ -100,7 +105,10 @@ void bm_teardown(void)
 {
     bt_cpu_ops.free(&bm->base);
     ram_free(ram);
-    munmap(bm_ram, BM_RAM_SIZE);
+    for (size_t i = 0; i < CANARY_SIZE; i++)
+        if (bm_ram[-1 - (ptrdiff_t)i] != CANARY || bm_ram[BM_RAM_SIZE + i] != CANARY)
+            g_error("the guest wrote beside its RAM, %zu bytes away", i);
+    munmap(bm_ram - CANARY_SIZE, BM_RAM_SIZE + 2 * CANARY_SIZE);
 }
 
 static X86Segment segment(unsigned selector, uint32_t attr)

@@ -48,6 +48,21 @@ START_TEST(class_changes_inside_block)
 }
 END_TEST
 
+/* 82 is 80 outside 64-bit code, and nothing in the host's. */
+GUEST(opcode_82, ".byte 0x82, 0xc0, 0x05\n.byte 0x82, 0x33, 0xff\n.byte 0xf4");
+
+START_TEST(opcode_82_is_80)
+{
+    bm_flat32();
+    bm_state.gpr[X86_RAX] = 0x10;
+    PUT(BM_CODE, opcode_82);
+    bm_ram[BM_DATA] = 0x0f;
+    run_to_end();
+    ck_assert_uint_eq(reg(X86_RAX), 0x15);
+    ck_assert_uint_eq(bm_ram[BM_DATA], 0xf0);
+}
+END_TEST
+
 /* Code that changes. */
 
 GUEST(smc_mov, "mov byte ptr [rip + 1f + 1], 2\n1: mov eax, 1\nhlt");
@@ -443,6 +458,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, bm_teardown);
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, class_changes_inside_block);
+    tcase_add_test(tc, opcode_82_is_80);
     tcase_add_loop_test(tc, store_into_own_block, 0, (int)G_N_ELEMENTS(smc));
     tcase_add_test(tc, call_pushes_over_its_target);
     tcase_add_test(tc, immediate_rewritten_in_a_loop);
