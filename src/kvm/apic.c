@@ -57,10 +57,13 @@ void kvm_apic_set(Cpu *base, const CpuApic *apic)
         msr_set(cpu, X86_MSR_TSC_DEADLINE, apic->tsc_deadline);
 }
 
+/* After INIT a vCPU takes a startup IPI; one that never had INIT ignores it, and ours always has. */
 bool kvm_apic_activity_load(KvmCpu *cpu, const X86State *state)
 {
-    cpu->is_halted_inside = cpu->base.has_apic && state->halted;
-    struct kvm_mp_state activity = { .mp_state = state->halted ? KVM_MP_STATE_HALTED : KVM_MP_STATE_RUNNABLE };
+    struct kvm_mp_state activity = { .mp_state = state->waits_for_sipi ? KVM_MP_STATE_INIT_RECEIVED
+                                                 : state->halted       ? KVM_MP_STATE_HALTED
+                                                                       : KVM_MP_STATE_RUNNABLE };
+    cpu->activity = activity.mp_state;
     return !cpu->base.has_apic || KVM_CPU_IOCTL(cpu, KVM_SET_MP_STATE, &activity);
 }
 
@@ -69,5 +72,5 @@ void kvm_apic_activity_save(KvmCpu *cpu)
     struct kvm_mp_state activity = { .mp_state = KVM_MP_STATE_RUNNABLE };
     if (cpu->base.has_apic)
         KVM_CPU_IOCTL(cpu, KVM_GET_MP_STATE, &activity);
-    cpu->is_halted_inside = activity.mp_state == KVM_MP_STATE_HALTED;
+    cpu->activity = activity.mp_state;
 }

@@ -38,7 +38,7 @@ typedef struct KvmCpu {
 
     /* The vCPU's thread only. */
     bool halted;            /* without KVM's APIC: KVM forgets HLT */
-    bool is_halted_inside;  /* with it, as last saved */
+    uint32_t activity;      /* KVM_MP_STATE_… with it, as last loaded or saved */
     bool is_completion_due; /* an access was served; the instruction ends at the next KVM_RUN */
     bool is_cr8_stale;      /* the guest may have written the TPR in the APIC's page */
     uint64_t cr8, apic_base; /* as the machine's APIC has them */

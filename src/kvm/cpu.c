@@ -271,13 +271,14 @@ static void kvm_cpu_save(Cpu *base, X86State *out_state)
     } tsc = { .head.nmsrs = 1, .entry.index = X86_MSR_TSC };
     if (ioctl(cpu->vcpu, KVM_GET_MSRS, &tsc) == 1)
         kvm->tsc = tsc.entry.data;
-    kvm->halted = cpu->halted || cpu->is_halted_inside;
+    kvm->halted = cpu->halted || cpu->activity == KVM_MP_STATE_HALTED;
     kvm_state_to(kvm, out_state);
     spec_ctrl_transfer(cpu, KVM_GET_MSRS, &cpu->spec_ctrl);
     out_state->spec_ctrl = cpu->spec_ctrl;
     if (!tsc_offset_transfer(cpu, KVM_GET_DEVICE_ATTR, &out_state->tsc_offset))
         out_state->tsc_offset = (int64_t)(kvm->tsc - __rdtsc());
     out_state->nmi_pending |= __atomic_load_n(&cpu->nmi_line, __ATOMIC_SEQ_CST);
+    out_state->waits_for_sipi = cpu->activity == KVM_MP_STATE_UNINITIALIZED || cpu->activity == KVM_MP_STATE_INIT_RECEIVED;
     if (cpu->base.has_apic)
         return; /* CR8 and APIC_BASE are KVM's own */
     out_state->cr8 = cpu->host->cr8_read(cpu->host_opaque);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "core/error.h"
@@ -220,7 +221,22 @@ static gboolean firmware_load(Boot *boot, Ram *ram, X86State *out_state, GError 
     return TRUE;
 }
 
-gboolean boot_load(Boot *boot, Ram *ram, uint64_t rsdp, X86State *out_state, GError **error)
+/* The file's pages leave the process; a reset brings them back from the host's page cache. */
+static void file_forget(GMappedFile *file)
+{
+    if (file && g_mapped_file_get_length(file))
+        madvise(g_mapped_file_get_contents(file), g_mapped_file_get_length(file), MADV_DONTNEED);
+}
+
+static void files_forget(Boot *boot)
+{
+    file_forget(boot->kernel);
+    file_forget(boot->bios);
+    for (guint i = 0; i < boot->module_maps->len; i++)
+        file_forget(g_ptr_array_index(boot->module_maps, i));
+}
+
+static gboolean image_load(Boot *boot, Ram *ram, uint64_t rsdp, X86State *out_state, GError **error)
 {
     if (boot->bios)
         return firmware_load(boot, ram, out_state, error);
@@ -248,4 +264,11 @@ gboolean boot_load(Boot *boot, Ram *ram, uint64_t rsdp, X86State *out_state, GEr
             return TRUE;
     }
     return boot_fail(&job, error, "it is neither a Linux bzImage nor a multiboot or PVH kernel");
+}
+
+gboolean boot_load(Boot *boot, Ram *ram, uint64_t rsdp, X86State *out_state, GError **error)
+{
+    gboolean is_ok = image_load(boot, ram, rsdp, out_state, error);
+    files_forget(boot);
+    return is_ok;
 }

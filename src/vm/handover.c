@@ -51,6 +51,11 @@ gboolean handover_commit(Handover *handover, GError **error)
         old->ops->save(old, &states[i]);
         if (!is_fine(old, i, "give", error))
             return FALSE;
+        bool *waits = handover->slots[i].waits_for_sipi;
+        if (waits && old->has_apic)
+            *waits = states[i].waits_for_sipi;
+        else if (waits)
+            states[i].waits_for_sipi = *waits;
         states[i].tsc = 0; /* the offset stays: time goes on while the guest stands still, and to the tick */
     }
     uint64_t saved = nanoseconds();

@@ -17,6 +17,7 @@ typedef struct Handover Handover;
 typedef struct HandoverSlot {
     Cpu **cpu;
     CpuConfig config;
+    bool *waits_for_sipi; /* the machine's note, for engines that do not know it themselves; NULL: never */
 } HandoverSlot;
 
 typedef struct HandoverTimes { /* nanoseconds */

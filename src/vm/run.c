@@ -245,7 +245,8 @@ gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GErr
     unsigned ncpus = run->wires.ncpus, nmis[CONFIG_MAX_CPUS];
     HandoverSlot slots[CONFIG_MAX_CPUS];
     for (unsigned i = 0; i < ncpus; i++)
-        slots[i] = (HandoverSlot){ .cpu = &run->vcpu[i].cpu, .config = cpu_config(&run->vcpu[i]) };
+        slots[i] = (HandoverSlot){ .cpu = &run->vcpu[i].cpu, .config = cpu_config(&run->vcpu[i]),
+                                    .waits_for_sipi = &run->vcpu[i].waits_for_sipi };
     g_autoptr(Handover) handover = handover_new(ops, slots, ncpus, error);
     if (!handover)
         return FALSE;

@@ -114,7 +114,7 @@ void vcpu_kick(Vcpu *vcpu)
 
 void vcpu_nmi(Vcpu *vcpu)
 {
-    if (vcpu->waits_for_sipi)
+    if (vcpu->waits_for_sipi && !vcpu->cpu->has_apic)
         return;
     vcpu->nmi_waits = true;
     vcpu->nmis++;
@@ -152,6 +152,7 @@ IrqLine vcpu_irq_line(Vcpu *vcpu) { return (IrqLine){ .set = irq_line_set, .opaq
 
 void vcpu_load(Vcpu *vcpu)
 {
+    vcpu->state.waits_for_sipi = vcpu->waits_for_sipi;
     g_mutex_unlock(vcpu->lock);
     vcpu->cpu->ops->load(vcpu->cpu, &vcpu->state);
     g_mutex_lock(vcpu->lock);
@@ -162,6 +163,8 @@ void vcpu_save(Vcpu *vcpu)
     g_mutex_unlock(vcpu->lock);
     vcpu->cpu->ops->save(vcpu->cpu, &vcpu->state);
     g_mutex_lock(vcpu->lock);
+    if (vcpu->cpu->has_apic)
+        vcpu->waits_for_sipi = vcpu->state.waits_for_sipi;
 }
 
 /* The registers of INIT.  Time is none of its business. */

@@ -28,7 +28,8 @@ typedef struct Vcpu {
     int thread_id;       /* the host's, 0 before it runs */
     bool is_parked;      /* stands between two instructions, and stays while the machine is paused or waits for its reset */
     bool is_finished;    /* the thread has left the loop */
-    bool waits_for_sipi; /* other processors begin so: nothing but a startup IPI or INIT concerns it */
+    bool waits_for_sipi; /* other processors begin so: nothing but a startup IPI or INIT concerns it.  An engine that has the local
+                          * APIC looks after it itself; this is what vcpu_load() tells it and vcpu_save() hears */
     bool init_asked;
     int startup_page;    /* of a startup IPI that has come, -1: none */
     bool nmi_waits;

@@ -70,4 +70,5 @@ typedef struct X86State {
     bool nmi_pending, nmi_masked;
     bool interrupt_shadow; /* STI or MOV SS just executed */
     bool halted;
+    bool waits_for_sipi; /* a startup IPI: known to engines that have the local APIC; elsewhere the machine looks after it */
 } X86State;

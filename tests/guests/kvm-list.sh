@@ -98,7 +98,6 @@ monitor() {
         >"$tmp/monitor" 2>&1
     [ $? = 0 ] && [ "$(grep -a -c 'SELFTEST OK' "$tmp/serial")" = 2 ] && grep -q 'RIP=' "$tmp/monitor"
     report $? "monitor: registers, stop, cont, reset" "$tmp/monitor"
-    [ ! -e /lab ] || [ ! -e /sys/module/kvm_intel ] || return # the emulated Intel host stood still in it: docs/kvm.md
     timeout -s KILL 10 segue -accel "$mode" -m 16 -display none -serial file:"$tmp/serial" -kernel guests/triple-fault >/dev/null 2>&1
     [ "$(grep -a -c 'triple fault next' "$tmp/serial")" -gt 1 ]
     report $? "a triple fault resets, again and again"
@@ -114,10 +113,15 @@ guest_compare real-mode 7
 guest_compare long-mode 6
 if [ "$mode" = hv ]; then other=hwmmu; else other=hv; fi
 refused "$other while $mode is loaded" $other "reload it"
-monitor
-[ ! -e /lab ] || lab_checks
+if [ ! -e /sys/module/kvm_intel ] || [ ! -e /lab ]; then
+    monitor
+    [ ! -e /lab ] || lab_checks
+fi
 linux_boot "64-bit" vmlinuz initrd
-[ -e /sys/module/kvm_intel ] && [ -e /lab ] || linux_boot "64-bit, kernel-irqchip=off" vmlinuz initrd -machine pc,kernel-irqchip=off
+if [ ! -e /sys/module/kvm_intel ] || [ ! -e /lab ]; then # the emulated Intel host is too slow for more than one
+    linux_boot "64-bit, kernel-irqchip=off" vmlinuz initrd -machine pc,kernel-irqchip=off
+    linux_boot "64-bit, -smp 2" vmlinuz initrd -smp 2
+fi
 if [ ! -e /lab ] && [ -e vmlinuz32 ]; then # neither emulated host gets through it: docs/kvm.md
     linux_boot "32-bit" vmlinuz32 initrd32
 fi
