@@ -248,7 +248,7 @@ static void apply(const Insn *in, State *s)
     if (to < 0)
         return;
     if (row_is(in, "mov") && has_imm)
-        value_set(s, to, (Value){ .kind = KIND_CONST, .number = in->imm });
+        value_set(s, to, to == T1 && in->imm == 0 ? (Value){ .kind = KIND_TLB } : (Value){ .kind = KIND_CONST, .number = in->imm });
     else if (row_is(in, "mov") && is_slot && wide && before.value[SLOT].kind == KIND_BITS)
         value_set(s, to, before.value[SLOT]);
     else if (row_is(in, "and") && has_imm && in->opsize == 4 && in->imm == tlb_mask)
@@ -352,6 +352,18 @@ static bool call_stub(Verify *v, const uint8_t *target, State *s)
     return fail(v, "a call to what is no stub");
 }
 
+/* An edge that promises its target a TLB entry in T1 must have one there.  @at: of the exit's stub, or @cell: its cell; the other is -1. */
+static bool check_carry(Verify *v, const State *s, int64_t at, int64_t cell)
+{
+    for (uint32_t i = v->code->exit_first; i < v->code->exit_end; i++) {
+        const BtExit *exit = &v->bt->exits[i];
+        bool is_it = exit->uses_cell ? cell == exit->patch_at : at == exit->stub_at;
+        if (is_it && exit->carries && s->value[T1].kind != KIND_TLB)
+            return fail(v, "an edge that carries no TLB entry");
+    }
+    return true;
+}
+
 static bool step(Verify *v, unsigned n)
 {
     const Insn *in = &v->insns[n];
@@ -367,6 +379,10 @@ static bool step(Verify *v, unsigned n)
         State taken = s;
         int compared = s.compared;
         taken.compared = s.compared = -1;
+        int64_t cell = (int64_t)next + in->disp - CACHE_CODE_SIZE;
+        bool is_cell = is_emit(in, TR_JMP_RM) && in->has_mem && in->base == INSN_REG_RIP;
+        if (!check_carry(v, &s, is_inside ? (int64_t)at : -1, is_cell ? cell / 8 : -1))
+            return false;
         if (is_emit(in, TR_JMP_RM)) /* through a cell or the jump cache; check_memory() has seen which */
             return in->has_mem && (in->base == INSN_REG_RIP || (in->base == (int8_t)H_T1 && s.value[T1].kind == KIND_JUMP))
                        ? true : fail(v, "an indirect jump");
@@ -415,6 +431,9 @@ char *verify_code(const Bt *bt, const VerifyCode *code)
     State unknown = { .compared = -1 };
     for (unsigned i = 0; is_ok && i < G_N_ELEMENTS(code->entry); i++)
         is_ok = flow_to(&v, code->entry[i], &unknown);
+    State carried = { .compared = -1, .value[T1].kind = KIND_TLB };
+    for (unsigned i = 0; is_ok && i < code->ncarry_entries; i++)
+        is_ok = flow_to(&v, code->carry_entry[i], &carried);
     /* When an edge is taken apart, its code asks the dispatcher again. */
     for (uint32_t i = code->exit_first; is_ok && i < code->exit_end; i++)
         if (bt->exits[i].stub_at - code->start < code->size)
@@ -438,6 +457,7 @@ char *verify_code(const Bt *bt, const VerifyCode *code)
 void verify_block(Bt *bt, const BtBlock *block, uint32_t exit_first, uint32_t exec_first)
 {
     VerifyCode code = { .start = block->code_at, .size = block->code_size, .entry = { block->main_at, block->slot_at, block->host_poll_at },
+                        .carry_entry = { block->carry_at, block->carry_poll_at }, .ncarry_entries = block->carry_base >= 0 ? 2 : 0,
                         .mode = block->mode, .exit_first = exit_first, .exit_end = bt->nexits, .exec_first = exec_first, .exec_end = bt->nexecs };
     g_autofree char *wrong = verify_code(bt, &code);
     bt->stat_verified++;

@@ -19,6 +19,8 @@
 typedef struct VerifyCode {
     uint32_t start, size;
     uint32_t entry[3];           /* where it is entered */
+    uint32_t carry_entry[2];     /* where, with the offset of a TLB entry in T1 */
+    unsigned ncarry_entries;
     uint32_t mode;               /* MODE_* */
     uint32_t exit_first, exit_end; /* edges and BtExecs that are its own */
     uint32_t exec_first, exec_end;

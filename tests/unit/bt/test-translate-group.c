@@ -189,9 +189,40 @@ START_TEST(flags_are_made_again)
     bm_state.gpr[X86_RBP] = BM_DEVICE;
     for (unsigned round = 0; round < 3; round++) { /* unlinked, linked, from the jump cache */
         bm_state.rip = BM_CODE;
+        bm_state.halted = false;
+        bm_state.gpr[X86_R12] = 0;
         run_to_end();
         ck_assert_uint_eq(reg(X86_R12) >> 8 & 0xff, 0x93); /* SF, AF, CF of 5 - 7; PF of fe is 0 */
     }
+}
+END_TEST
+
+/* A search through nodes of {next[2], key} that lie in pages of their own, one of them over the end of a page; the loop is two blocks. */
+GUEST(search, "jmp 2f\n1: setb cl\nmovzx ecx, cl\nmov rbx, [rbx + rcx * 8]\ninc edx\n2: cmp [rbx + 16], rax\njne 1b\nhlt");
+
+START_TEST(pointer_is_carried_over_an_edge)
+{
+    static const Gpa node[] = {0x300000, 0x310008, 0x320010, 0x32fff4, 0x340000, 0x350000};
+    PUT(BM_CODE, search);
+    for (unsigned i = 0; i < G_N_ELEMENTS(node); i++) {
+        quad_set(node[i] + 8 * (i & 1), node[(i + 1) % G_N_ELEMENTS(node)]);
+        quad_set(node[i] + 16, i & 1 ? 50 : 200);
+    }
+    quad_set(node[5] + 16, 100);
+    for (unsigned round = 0; round < 3; round++) {
+        bm_state.rip = BM_CODE;
+        bm_state.halted = false;
+        bm_state.gpr[X86_RBX] = node[0];
+        bm_state.gpr[X86_RAX] = 100;
+        bm_state.gpr[X86_RDX] = 0;
+        run_to_end();
+        ck_assert_uint_eq(reg(X86_RBX), node[5]);
+        ck_assert_uint_eq(reg(X86_RDX), 5);
+    }
+    unsigned ncarried = 0;
+    for (unsigned i = 0; i < bm->bt->nblocks; i++)
+        ncarried += bm->bt->blocks[i].carry_base == X86_RBX;
+    ck_assert_uint_ge(ncarried, 1);
 }
 END_TEST
 
@@ -208,6 +239,7 @@ int main(void)
     tcase_add_test(tc, group_writes_its_own_block);
     tcase_add_test(tc, changes_of_the_base_are_seen);
     tcase_add_test(tc, pushes_into_an_absent_page);
+    tcase_add_test(tc, pointer_is_carried_over_an_edge);
     tcase_add_loop_test(tc, flags_are_made_again, 0, (int)G_N_ELEMENTS(again));
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
