@@ -71,10 +71,12 @@ static gboolean sandbox_begin(const Config *config, GError **error)
     for (unsigned i = 0; i < config->nserials; i++)
         has_monitor = has_monitor || config->serial_mon[i];
     bool has_modes = config->accel != CONFIG_ACCEL_BT || config->long_mode_action == CONFIG_LONG_JUMP;
+    bool has_guest_files = config->incoming || config->loadvm;
+    bool has_program = config->incoming && g_str_has_prefix(config->incoming, "exec:");
     const SandboxConfig *sandbox = &config->sandbox;
     SandboxParams params = {
-        .is_required = sandbox->is_required, .may_spawn = sandbox->spawn, .may_set_limits = sandbox->resources, .at_end = terminal_restore,
-        .may_open = sandbox->files == SANDBOX_FILES_ALLOW || (sandbox->files == SANDBOX_FILES_AUTO && (has_monitor || has_modes)),
+        .is_required = sandbox->is_required, .may_spawn = sandbox->spawn || has_program, .may_set_limits = sandbox->resources, .at_end = terminal_restore,
+        .may_open = sandbox->files == SANDBOX_FILES_ALLOW || (sandbox->files == SANDBOX_FILES_AUTO && (has_monitor || has_modes || has_guest_files)),
     };
     return sandbox->is_off || sandbox_start(&params, error);
 }

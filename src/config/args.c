@@ -99,6 +99,9 @@ ARG_STRING(arg_append, append)
 ARG_STRING(arg_bios, bios)
 ARG_STRING(arg_log_path, log_path)
 ARG_STRING(arg_pidfile, pidfile)
+ARG_STRING(arg_snapshot_dir, snapshot_dir)
+ARG_STRING(arg_loadvm, loadvm)
+ARG_STRING(arg_incoming, incoming)
 
 #define ARG_FLAG(name, field)                                                       \
     static gboolean name(Config *config, const char *value, GError **error)         \
@@ -439,6 +442,9 @@ static const ArgRow arg_rows[] = {
     { "no-acpi", NULL, arg_no_acpi, NULL },
     { "no-hpet", NULL, arg_no_hpet, NULL },
     { "rtc", "base=utc|localtime|DATE", arg_rtc, "start value of the real-time clock" },
+    { "snapshot-dir", "DIR", arg_snapshot_dir, "where savevm and loadvm keep snapshots, as DIR/TAG.segue" },
+    { "loadvm", "TAG", arg_loadvm, "go on from a snapshot" },
+    { "incoming", "URI", arg_incoming, "wait for a guest: file:PATH, unix:PATH, tcp:HOST:PORT, fd:N, exec:COMMAND, or defer" },
     { "pidfile", "FILE", arg_pidfile, "write our process number" },
     { "sandbox", "on|off[,files=|spawn=|resourcecontrol=allow|deny]", arg_sandbox, "system calls that we may still make when the guest runs" },
     { "d", "LIST", arg_log, "log categories; -d help lists them" },
@@ -456,8 +462,6 @@ static const ArgRow arg_rows[] = {
     { "fsdev", "…", arg_no_option, NULL },
     { "gdb", "…", arg_no_option, NULL },
     { "s", NULL, arg_no_option, NULL },
-    { "incoming", "…", arg_no_option, NULL },
-    { "loadvm", "…", arg_no_option, NULL },
     { "dtb", "FILE", arg_no_option, NULL },
     /* Harmless here: accepted without effect. */
     { "no-user-config", NULL, NULL, NULL },

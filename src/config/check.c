@@ -392,8 +392,17 @@ static gboolean check_chars(Config *config, GError **error)
     return TRUE;
 }
 
+static gboolean check_incoming(const Config *config, GError **error)
+{
+    if (config->loadvm && config->incoming)
+        return usage(error, "-loadvm and -incoming: a guest comes from one place; give only one of them");
+    if (config->loadvm && !config->snapshot_dir)
+        return usage(error, "-loadvm %s: there is no place for snapshots; add -snapshot-dir DIR", config->loadvm);
+    return TRUE;
+}
+
 gboolean config_check(Config *config, GError **error)
 {
-    return check_accel(config, error) && check_machine(config, error) && check_devices(config, error) && check_drives(config, error) &&
+    return check_incoming(config, error) && check_accel(config, error) && check_machine(config, error) && check_devices(config, error) && check_drives(config, error) &&
            check_controls(config, error) && check_monitors(config, error) && check_chars(config, error);
 }

@@ -125,6 +125,9 @@ void config_free(Config *config)
     g_free(config->fallback_text);
     g_free(config->long_mode_text);
     g_free(config->pidfile);
+    g_free(config->snapshot_dir);
+    g_free(config->loadvm);
+    g_free(config->incoming);
     g_free(config->log_path);
     g_ptr_array_free(config->ignored, TRUE);
     g_free(config);

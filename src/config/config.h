@@ -171,6 +171,9 @@ typedef struct Config {
     GPtrArray *notices; /* char *: what the user should know, each with file:line */
 
     SandboxConfig sandbox;
+    char *snapshot_dir, *loadvm; /* where snapshots are; the one to start from; NULL: not given */
+    char *incoming;              /* a migration's URI, or "defer"; NULL: not given */
+
     char *pidfile;
     bool rtc_local; /* -rtc base=localtime */
     int64_t rtc_base; /* seconds since 1970, or -1: the host's time */

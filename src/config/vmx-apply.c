@@ -127,6 +127,7 @@ static gboolean apply_machine(Apply *apply, GError **error)
     take_path(apply, "segue.kernel", &config->kernel);
     take_path(apply, "segue.initrd", &config->initrd);
     take_text(apply, "segue.append", &config->append);
+    take_path(apply, "segue.snapshotDir", &config->snapshot_dir);
     const char *firmware = take(apply, "firmware");
     if (firmware && g_ascii_strcasecmp(firmware, "bios") != 0)
         return fail(apply, "firmware", error, "\"%s\" is not in this version; use bios", firmware);
@@ -278,7 +279,7 @@ static gboolean apply_rest(Apply *apply, GError **error)
         if (apply->is_seen[line])
             continue;
         if (!g_ascii_strncasecmp(key, "segue.", 6))
-            return fail(apply, key, error, "unknown key; known: segue.kernel, segue.initrd, segue.append");
+            return fail(apply, key, error, "unknown key; known: segue.kernel, segue.initrd, segue.append, segue.snapshotDir");
         if (is_harmless(key))
             g_ptr_array_add(apply->config->ignored, g_strdup_printf("%s:%u: %s", vmx_name(apply->file), line, key));
         else

@@ -137,6 +137,20 @@ uint8_t *ram_add_rom(Ram *ram, Gpa start, uint64_t size)
     return host;
 }
 
+void ram_clear(Ram *ram)
+{
+    for (unsigned i = 0; i < ram->nslots; i++) {
+        RamSlot *slot = &ram->slot[i];
+        off_t offset = slot->host - ram->slot[0].host;
+        bool is_done = false;
+        if (!slot->is_rom && ram->is_owned)
+            is_done = ram->fd >= 0 ? fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, (off_t)slot->size) == 0
+                                   : madvise(slot->host, slot->size, MADV_DONTNEED) == 0;
+        if (!is_done)
+            memset(slot->host, 0, slot->size);
+    }
+}
+
 void *ram_slice(const Ram *ram, Gpa gpa, uint64_t len)
 {
     const RamSlot *slot = ram_find(ram, gpa);

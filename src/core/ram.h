@@ -60,6 +60,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Ram, ram_free)
  * fill.  The range must not overlap another slot, and there must be room for a slot (both are our own bugs). */
 uint8_t *ram_add_rom(Ram *ram, Gpa start, uint64_t size);
 
+/* ram_clear: every slot, ROM too, is zeros again; the host gets its memory back where it can.  Says nothing to the engine: see ram_wrote(). */
+void ram_clear(Ram *ram);
+
 /**
  * ram_slice:
  * Returns: host pointer to @len bytes at @gpa, or NULL when any of them is outside one slot (overflow included).

@@ -6,6 +6,7 @@
 #include "core/error.h"
 
 #define FORMAT_VERSION 1u
+#define WRITE_SIZE (1u << 20)
 
 static const char file_magic[8] = { 'S', 'e', 'g', 'u', 'e', ' ', 'V', 'M' };
 static const char section_magic[4] = { 'S', 'E', 'C', 'T' };
@@ -13,6 +14,7 @@ static const char section_magic[4] = { 'S', 'E', 'C', 'T' };
 struct SectionWriter {
     GOutputStream *out;
     GCancellable *cancellable;
+    GByteArray *waiting; /* not given to @out yet: one write for many small pieces */
     uint32_t crc;
     uint64_t total;
 };
@@ -30,18 +32,25 @@ struct SectionReader {
 
 /* --- writing --- */
 
-static gboolean put_plain(SectionWriter *writer, const void *bytes, size_t size, GError **error)
+static gboolean write_out(SectionWriter *writer, GError **error)
 {
     g_autoptr(GError) cause = NULL;
-    if (!g_output_stream_write_all(writer->out, bytes, size, NULL, writer->cancellable, &cause)) {
+    if (!g_output_stream_write_all(writer->out, writer->waiting->data, writer->waiting->len, NULL, writer->cancellable, &cause)) {
         if (g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_CANCELLED))
             g_propagate_error(error, g_steal_pointer(&cause));
         else
             g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "cannot write the guest's state: %s", cause->message);
         return FALSE;
     }
-    writer->total += size;
+    g_byte_array_set_size(writer->waiting, 0);
     return TRUE;
+}
+
+static gboolean put_plain(SectionWriter *writer, const void *bytes, size_t size, GError **error)
+{
+    g_byte_array_append(writer->waiting, bytes, (guint)size);
+    writer->total += size;
+    return writer->waiting->len < WRITE_SIZE || write_out(writer, error);
 }
 
 static gboolean put(SectionWriter *writer, const void *bytes, size_t size, GError **error)
@@ -62,10 +71,17 @@ SectionWriter *section_writer_new(GOutputStream *out, GCancellable *cancellable)
     SectionWriter *writer = g_new0(SectionWriter, 1);
     writer->out = out;
     writer->cancellable = cancellable;
+    writer->waiting = g_byte_array_new();
     return writer;
 }
 
-void section_writer_free(SectionWriter *writer) { g_free(writer); }
+void section_writer_free(SectionWriter *writer)
+{
+    if (!writer)
+        return;
+    g_byte_array_unref(writer->waiting);
+    g_free(writer);
+}
 
 gboolean section_write(SectionWriter *writer, const char *name, uint32_t version, const void *bytes, size_t size, GError **error)
 {
@@ -109,9 +125,7 @@ gboolean section_write_state(SectionWriter *writer, const StateOps *ops, int ins
 
 gboolean section_write_end(SectionWriter *writer, GError **error)
 {
-    if (!section_write(writer, "end", 1, "", 0, error))
-        return FALSE;
-    return g_output_stream_flush(writer->out, writer->cancellable, error);
+    return section_write(writer, "end", 1, "", 0, error) && write_out(writer, error);
 }
 
 uint64_t section_writer_total(const SectionWriter *writer) { return writer->total; }

@@ -31,6 +31,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SectionWriter, section_writer_free)
 gboolean section_write(SectionWriter *writer, const char *name, uint32_t version, const void *bytes, size_t size, GError **error);
 /* section_write_state: what @ops has to say about @device; @instance tells several of a kind apart, -1: there is only one. */
 gboolean section_write_state(SectionWriter *writer, const StateOps *ops, int instance, void *device, GError **error);
+/* section_write_end: also writes out what waits; before, some of it may. */
 gboolean section_write_end(SectionWriter *writer, GError **error);
 uint64_t section_writer_total(const SectionWriter *writer); /* bytes so far */
 

@@ -4,6 +4,7 @@
 
 #include "monitor/hmp-info.h"
 #include "monitor/hmp-inspect.h"
+#include "monitor/hmp-migration.h"
 
 typedef struct HmpCommand {
     const char *name, *alias, *args, *help;
@@ -56,6 +57,7 @@ static const struct {
 } infos[] = {
     { "status", "running or paused", info_status },       { "registers", "the CPU's registers", info_registers },
     { "cpus", "the virtual CPUs", info_cpus },            { "mode", "the execution mode", info_mode },
+    { "snapshots", "what savevm kept", hmp_info_snapshots },    { "migrate", "the migration on its way, or the last one", hmp_info_migrate },
     { "version", "version", info_version },               { "kvm", "whether KVM runs the guest", info_kvm },
     { "name", "the guest's name", hmp_info_name },        { "block", "disks", hmp_info_block },
     { "chardev", "back ends", hmp_info_chardev },         { "qtree", "devices", hmp_info_devices },
@@ -115,6 +117,12 @@ static const HmpCommand commands[] = {
     { "gva2gpa", NULL, "ADDRESS", "the physical address of a linear one", hmp_gva2gpa },
     { "memsave", NULL, "ADDRESS SIZE FILE", "linear memory to a file", hmp_memsave },
     { "pmemsave", NULL, "ADDRESS SIZE FILE", "physical memory to a file", hmp_pmemsave },
+    { "savevm", NULL, "TAG", "keep the guest as it is now (-snapshot-dir)", hmp_savevm },
+    { "loadvm", NULL, "TAG", "go back to what savevm kept", hmp_loadvm },
+    { "delvm", NULL, "TAG", "forget what savevm kept", hmp_delvm },
+    { "migrate", NULL, "URI", "send the guest to file:PATH, unix:PATH, tcp:HOST:PORT, fd:N or exec:COMMAND", hmp_migrate },
+    { "migrate_cancel", NULL, "", "end a migration; the guest goes on here", hmp_migrate_cancel },
+    { "migrate_incoming", NULL, "URI", "under -incoming defer: where the guest comes from", hmp_migrate_incoming },
     { "sendkey", NULL, "KEYS", "accepted; there is no keyboard to press", cmd_sendkey },
 };
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "monitor/hmp.h"
+#include "monitor/qmp-migration.h"
 #include "monitor/qmp-mode.h"
 #include "monitor/qmp-query.h"
 
@@ -143,6 +144,16 @@ static const struct {
     const char *number_arg; /* a number that may be there, without effect, or NULL */
     bool takes_any;         /* the handler looks at its arguments itself */
 } commands[] = {
+    { "migrate", qmp_migrate, .takes_any = true },
+    { "migrate_cancel", qmp_migrate_cancel, .takes_any = true },
+    { "migrate-incoming", qmp_migrate_incoming, .takes_any = true },
+    { "query-migrate", qmp_query_migrate, .takes_any = true },
+    { "migrate-set-capabilities", qmp_set_capabilities, .takes_any = true },
+    { "query-migrate-capabilities", qmp_query_capabilities, .takes_any = true },
+    { "savevm", qmp_savevm, .takes_any = true },
+    { "loadvm", qmp_loadvm, .takes_any = true },
+    { "delvm", qmp_delvm, .takes_any = true },
+    { "query-snapshots", qmp_query_snapshots, .takes_any = true },
     { "query-version", query_version },
     { "query-commands", query_commands },
     { "query-status", query_status },

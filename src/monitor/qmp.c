@@ -252,6 +252,13 @@ static void vm_event(void *opaque, VmEvent event, bool by_guest, const char *rea
     event_post(opaque, rows[event].name, data);
 }
 
+static void migration_event(void *opaque, const char *status)
+{
+    JsonObject *data = json_object_new();
+    json_object_set_string_member(data, "status", status);
+    event_post(opaque, "MIGRATION", data);
+}
+
 static void mode_event(void *opaque, const SwitchEvent *event)
 {
     const char *name;
@@ -286,6 +293,7 @@ void qmp_attach(Qmp *qmp, Vm *vm, const HostFacts *(*host)(void))
     qmp->machine.host = host;
     vm_set_event_func(vm, vm_event, qmp);
     vm_set_mode_func(vm, mode_event, qmp);
+    vm_set_migration_func(vm, migration_event, qmp);
 }
 
 void qmp_flush(Qmp *qmp)

@@ -44,6 +44,7 @@ typedef struct SerialPort {
 struct Board {
     BoardWires wires;
     bool has_acpi, has_hpet, has_i8042, has_pit;
+    bool is_held; /* no input from outside */
     Bus *ports, *memory;
     uint32_t irq_sources[NISA_IRQS]; /* bit s: source s holds the line up */
     I8259 *pic;
@@ -174,7 +175,7 @@ static size_t serial_receive(void *opaque, const uint8_t *bytes, size_t count)
 {
     SerialPort *serial = opaque;
     g_mutex_lock(serial->board->wires.lock);
-    size_t taken = ns16550_receive(serial->uart, bytes, count);
+    size_t taken = serial->board->is_held ? 0 : ns16550_receive(serial->uart, bytes, count);
     g_mutex_unlock(serial->board->wires.lock);
     return taken;
 }
@@ -183,7 +184,8 @@ static void serial_break(void *opaque)
 {
     SerialPort *serial = opaque;
     g_mutex_lock(serial->board->wires.lock);
-    ns16550_receive_break(serial->uart);
+    if (!serial->board->is_held)
+        ns16550_receive_break(serial->uart);
     g_mutex_unlock(serial->board->wires.lock);
 }
 
@@ -457,3 +459,62 @@ ApicLink *board_apic_link(Board *board) { return &board->apic_link; }
 PciBus *board_pci(Board *board) { return board->pci; }
 
 void board_power_button(Board *board) { acpi_pm_power_button(board->pm); }
+
+/* --- saved state --- */
+
+void board_hold(Board *board, bool is_held)
+{
+    board->is_held = is_held;
+    for (unsigned i = 0; !is_held && i < CONFIG_MAX_SERIAL; i++)
+        if (board->serial[i].uart)
+            chardev_ready(board->serial[i].chardev);
+}
+
+/* The lines that several chips share. */
+static void lines_visit(void *device, Stream *stream)
+{
+    Board *board = device;
+    for (unsigned i = 0; i < NISA_IRQS; i++)
+        stream_u32(stream, &board->irq_sources[i]);
+}
+
+static const StateOps lines_state = { .name = "board", .version = 1, .visit = lines_visit };
+
+void board_each_state(Board *board, BoardStateFunc func, void *opaque)
+{
+    const struct {
+        const StateOps *ops;
+        int instance;
+        void *device; /* NULL: not built */
+    } rows[] = {
+        { &lines_state, -1, board },
+        { &i8259_state, -1, board->pic },
+        { &ioapic_state, -1, board->ioapic },
+        { &i8254_state, -1, board->pit },
+        { &mc146818_state, -1, board->rtc },
+        { &i8042_state, -1, board->kbc },
+        { &hpet_state, -1, board->hpet },
+        { &acpi_pm_state, -1, board->pm },
+        { &fw_cfg_state, -1, board->fw },
+        { &post80_state, -1, &board->post },
+        { &pc_testdev_state, -1, board->testdev },
+        { &pci_testdev_state, -1, board->pci_testdev },
+        { &ns16550_state, 0, board->serial[0].uart },
+        { &ns16550_state, 1, board->serial[1].uart },
+        { &ns16550_state, 2, board->serial[2].uart },
+        { &ns16550_state, 3, board->serial[3].uart },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (rows[i].device)
+            func(opaque, rows[i].ops, rows[i].instance, rows[i].device);
+    for (unsigned i = 0; i < board->ncpus; i++)
+        func(opaque, &lapic_state, (int)i, board->seat[i].lapic);
+}
+
+void board_each_pci_state(Board *board, BoardStateFunc func, void *opaque)
+{
+    for (unsigned devfn = 0; devfn < 256; devfn++)
+        if (pci_bus_device(board->pci, (uint8_t)devfn))
+            func(opaque, &pci_device_state, (int)devfn, pci_bus_device(board->pci, (uint8_t)devfn));
+    func(opaque, &pci_bus_state, -1, board->pci);
+}

@@ -54,6 +54,13 @@ void board_port_write(Board *board, uint16_t port, unsigned size, uint64_t value
 uint64_t board_mmio_read(Board *board, unsigned cpu, Gpa gpa, unsigned size); /* as processor @cpu sees it */
 void board_mmio_write(Board *board, unsigned cpu, Gpa gpa, unsigned size, uint64_t value);
 Lapic *board_lapic(Board *board, unsigned cpu);
+/* board_hold: while held, serial ports take no input. */
+void board_hold(Board *board, bool is_held);
+/* board_each_state: names every chip's saved state, always in the same order.  board_each_pci_state: likewise PCI functions and bus, which
+ * come after the devices behind them. */
+typedef void (*BoardStateFunc)(void *opaque, const StateOps *ops, int instance, void *device);
+void board_each_state(Board *board, BoardStateFunc func, void *opaque);
+void board_each_pci_state(Board *board, BoardStateFunc func, void *opaque);
 void board_eoi(Board *board, uint8_t vector); /* an engine's local APIC ended a level-triggered interrupt */
 /* board_apic_link: to be told which vCPUs run, and asked for the registers where those have the local APICs. */
 ApicLink *board_apic_link(Board *board);

@@ -21,6 +21,7 @@ typedef struct Function {
 
 struct PciDevices {
     PciDevicesWires wires;
+    bool is_held; /* under the machine lock */
     unsigned nfunctions;
     Function function[LAST_SLOT - FIRST_SLOT + 1];
 };
@@ -29,7 +30,7 @@ static size_t console_receive(void *opaque, const uint8_t *bytes, size_t count)
 {
     Function *function = opaque;
     g_mutex_lock(function->owner->wires.lock);
-    size_t taken = virtio_console_receive(function->console, bytes, count);
+    size_t taken = function->owner->is_held ? 0 : virtio_console_receive(function->console, bytes, count);
     g_mutex_unlock(function->owner->wires.lock);
     return taken;
 }
@@ -117,4 +118,17 @@ void pci_devices_drain(PciDevices *devices)
     for (unsigned i = 0; i < devices->nfunctions; i++)
         if (devices->function[i].blk)
             virtio_blk_drain(devices->function[i].blk);
+}
+
+void pci_devices_each_state(PciDevices *devices, void (*func)(void *opaque, const StateOps *ops, int instance, void *device), void *opaque)
+{
+    for (unsigned i = 0; i < devices->nfunctions; i++)
+        func(opaque, &virtio_pci_state, (int)i, devices->function[i].pci);
+}
+
+void pci_devices_hold(PciDevices *devices, bool is_held)
+{
+    devices->is_held = is_held;
+    if (!is_held && devices->wires.console)
+        chardev_ready(devices->wires.console);
 }

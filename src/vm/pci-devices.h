@@ -5,6 +5,7 @@
 
 #include "config/config.h"
 #include "core/ram.h"
+#include "core/stream.h"
 #include "devices/pci.h"
 #include "vm/chardev.h"
 
@@ -23,3 +24,7 @@ void pci_devices_free(PciDevices *devices); /* machine lock not held; waits for 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PciDevices, pci_devices_free)
 /* pci_devices_drain: waits until no disk request is being carried out.  Machine lock not held. */
 void pci_devices_drain(PciDevices *devices);
+/* pci_devices_each_state: names every function's saved state, in order; nothing may be on its way. */
+void pci_devices_each_state(PciDevices *devices, void (*func)(void *opaque, const StateOps *ops, int instance, void *device), void *opaque);
+/* pci_devices_hold: while held, devices take no input from outside.  Machine lock held. */
+void pci_devices_hold(PciDevices *devices, bool is_held);

@@ -6,6 +6,7 @@
 #include <x86intrin.h>
 
 #include "core/cpuid.h"
+#include "core/error.h"
 #include "core/sandbox.h"
 #include "vm/vcpu.h"
 
@@ -15,6 +16,8 @@ struct Run {
     RunWires wires;
     Board *board;
     int64_t tsc_offset; /* the same for all vCPUs */
+    bool is_time_stopped;
+    uint64_t host_tsc;  /* when time was stopped */
     GCond stopped;      /* a vCPU parked or finished */
 
     /* Under the machine lock. */
@@ -46,7 +49,10 @@ static bool are_parked(const Run *run, const Vcpu *but)
 
 IrqLine run_irq_line(Run *run, unsigned index) { return vcpu_irq_line(&run->vcpu[index]); }
 
-uint64_t run_guest_tsc(const Run *run) { return __rdtsc() + (uint64_t)run->tsc_offset; }
+uint64_t run_guest_tsc(const Run *run)
+{
+    return (run->is_time_stopped ? run->host_tsc : __rdtsc()) + (uint64_t)run->tsc_offset;
+}
 
 void run_ask_reset(Run *run)
 {
@@ -402,3 +408,80 @@ void run_save(Run *run, unsigned index, X86State *out_state)
     Cpu *cpu = run->vcpu[index].cpu;
     cpu->ops->save(cpu, out_state);
 }
+
+/* --- saved state --- */
+
+void run_time_stop(Run *run)
+{
+    run->host_tsc = __rdtsc();
+    run->is_time_stopped = true;
+}
+
+static void cpu_offset_set(Cpu *cpu, X86State *state, int64_t offset)
+{
+    state->tsc = 0;
+    state->tsc_offset = offset ? offset : 1; /* 0 would leave it as it is */
+    cpu->ops->load(cpu, state);
+}
+
+void run_time_start(Run *run)
+{
+    g_autofree X86State *state = g_new0(X86State, 1);
+    int64_t passed = (int64_t)(__rdtsc() - run->host_tsc);
+    for (unsigned i = 0; i < run->wires.ncpus && !run->reset_asked; i++) { /* a reset gives them the new offset */
+        Cpu *cpu = run->vcpu[i].cpu;
+        cpu->ops->save(cpu, state);
+        cpu_offset_set(cpu, state, state->tsc_offset - passed);
+    }
+    g_mutex_lock(run->wires.lock);
+    run->tsc_offset -= passed;
+    run->is_time_stopped = false;
+    g_mutex_unlock(run->wires.lock);
+}
+
+unsigned run_cpu_count(const Run *run) { return run->wires.ncpus; }
+
+void run_cpu_save(Run *run, unsigned index, X86State *out_state)
+{
+    Cpu *cpu = run->vcpu[index].cpu;
+    cpu->ops->save(cpu, out_state);
+    out_state->tsc = run->host_tsc + (uint64_t)out_state->tsc_offset;
+    out_state->tsc_offset = 0;
+}
+
+gboolean run_cpu_load(Run *run, unsigned index, const X86State *state, GError **error)
+{
+    g_autofree X86State *copy = g_memdup2(state, sizeof *state);
+    int64_t offset = (int64_t)(state->tsc - run->host_tsc);
+    Cpu *cpu = run->vcpu[index].cpu;
+    cpu_offset_set(cpu, copy, offset);
+    const char *failure = cpu->ops->failure ? cpu->ops->failure(cpu) : NULL;
+    if (failure) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "vCPU %u: %s does not take its state: %s", index, cpu->ops->name, failure);
+        return FALSE;
+    }
+    g_mutex_lock(run->wires.lock);
+    if (index == 0)
+        run->tsc_offset = offset;
+    run->vcpu[index].nmi_waits = state->nmi_pending;
+    g_mutex_unlock(run->wires.lock);
+    return TRUE;
+}
+
+static void state_visit(void *device, Stream *stream)
+{
+    Run *run = device;
+    stream_bool(stream, &run->reset_asked);
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        Vcpu *vcpu = &run->vcpu[i];
+        int64_t page = vcpu->startup_page;
+        stream_bool(stream, &vcpu->waits_for_sipi);
+        stream_bool(stream, &vcpu->init_asked);
+        stream_i64(stream, &page);
+        stream_check(stream, page >= -1 && page <= 0xff, "startup vector");
+        stream_check(stream, i || !vcpu->waits_for_sipi, "a boot processor that waits for others");
+        vcpu->startup_page = stream_is_ok(stream) ? (int)page : -1;
+    }
+}
+
+const StateOps run_state = { .name = "run", .version = 1, .visit = state_visit };

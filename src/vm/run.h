@@ -10,6 +10,7 @@
 
 #include "core/cpu.h"
 #include "core/cpuid.h"
+#include "core/stream.h"
 #include "vm/board.h"
 #include "vm/boot.h"
 #include "vm/handover.h"
@@ -73,3 +74,15 @@ char *run_describe(Run *run, unsigned index); /* registers; the vCPUs must be pa
 void run_save(Run *run, unsigned index, X86State *out_state); /* the same rules */
 void run_counters(Run *run, CpuCounterFunc *row, void *opaque); /* sums over all; lock held */
 int run_thread_id(Run *run, unsigned index); /* of the host; 0 before it runs.  Lock held */
+
+/* run_time_stop, run_time_start: the vCPUs' TSCs stand still between the two, as the clock does.  Calls do not nest.  The vCPUs are paused;
+ * run_time_start() is called without the lock. */
+void run_time_stop(Run *run);
+void run_time_start(Run *run);
+
+/* Saved state; the vCPUs are paused and their time is stopped.  run_cpu_save: in @out_state, tsc is the TSC's value when it was stopped.
+ * run_cpu_load: FALSE with VMM_ERROR_HOST when the engine does not take the state.  Both without the lock. */
+unsigned run_cpu_count(const Run *run);
+void run_cpu_save(Run *run, unsigned index, X86State *out_state);
+gboolean run_cpu_load(Run *run, unsigned index, const X86State *state, GError **error);
+extern const StateOps run_state; /* device is the Run: what was asked for and not done yet */

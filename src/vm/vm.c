@@ -14,6 +14,7 @@
 #include "kvm/kvm.h"
 #include "vm/board.h"
 #include "vm/boot.h"
+#include "vm/migration.h"
 #include "vm/pci-devices.h"
 #include "vm/run.h"
 #include "vm/switch.h"
@@ -34,17 +35,24 @@ struct Vm {
     bool wants_engine_apic;
     Run *run;
     Switcher *switcher;
+    Migration *migration;
     Board *board;
     PciDevices *devices;
     uint64_t tsc_hz;
     VmEventFunc event_func; /* may be NULL */
     VmModeFunc mode_func;   /* the same */
-    void *event_opaque, *mode_opaque;
+    VmMigrationFunc migration_func; /* the same */
+    bool has_migration_events;
+    void *event_opaque, *mode_opaque, *migration_opaque;
 
     /* Under the lock. */
+    unsigned nholds; /* > 0: the guest and its time stand still */
     bool is_stopped; /* by the user, or after power-off with -no-shutdown */
     bool has_started; /* not waiting for the first cont under -S */
     bool is_off;      /* powered off with -no-shutdown */
+    bool is_incoming; /* the guest has not arrived yet */
+    bool starts;      /* incoming: it runs as soon as it has arrived */
+    bool has_left;    /* the guest is elsewhere now */
     bool has_ended;
     bool is_stuck; /* the vCPU's thread did not end */
     int status;
@@ -117,6 +125,133 @@ static void vm_end(Vm *vm, int status, const char *message)
     g_idle_add(loop_quit, vm->loop);
 }
 
+/* --- standing still --- */
+
+/* Lock held, the vCPUs paused or asked to be. */
+static void time_hold(Vm *vm)
+{
+    if (vm->nholds++)
+        return;
+    clock_stop(vm->clock);
+    run_time_stop(vm->run);
+    board_hold(vm->board, true);
+    pci_devices_hold(vm->devices, true);
+}
+
+/* Lock held, dropped meanwhile. */
+static void guest_hold(Vm *vm)
+{
+    run_pause(vm->run);
+    /* What the guest has asked its disks for is done, and seen by it, before it counts as stopped. */
+    g_mutex_unlock(&vm->lock);
+    pci_devices_drain(vm->devices);
+    g_mutex_lock(&vm->lock);
+    time_hold(vm);
+}
+
+/* Undoes one; lock held, dropped meanwhile. */
+static void guest_release(Vm *vm)
+{
+    if (vm->nholds == 1) {
+        run_pause(vm->run); /* they may only have been asked to */
+        g_mutex_unlock(&vm->lock);
+        run_time_start(vm->run);
+        g_mutex_lock(&vm->lock);
+        clock_start(vm->clock);
+        board_hold(vm->board, false);
+        pci_devices_hold(vm->devices, false);
+        run_resume(vm->run);
+    }
+    vm->nholds--;
+    run_resume(vm->run);
+}
+
+/* --- for migrations --- */
+
+static void migration_machine(void *opaque, SnapshotMachine *out_machine)
+{
+    Vm *vm = opaque;
+    *out_machine = (SnapshotMachine){ .config = vm->config, .ram = vm->ram, .clock = vm->clock, .board = vm->board, .devices = vm->devices,
+                                      .run = vm->run, .cpuid = &vm->cpuid, .tsc_hz = vm->tsc_hz, .lock = &vm->lock,
+                                      .mode = vm_mode_name(vm) };
+}
+
+static void migration_hold(void *opaque)
+{
+    Vm *vm = opaque;
+    g_mutex_lock(&vm->lock);
+    guest_hold(vm);
+    if (!vm->is_stopped)
+        vm_event(vm, VM_EVENT_STOP, false, NULL);
+    g_mutex_unlock(&vm->lock);
+}
+
+static void migration_release(void *opaque)
+{
+    Vm *vm = opaque;
+    g_mutex_lock(&vm->lock);
+    if (!vm->is_stopped)
+        vm_event(vm, VM_EVENT_RESUME, false, NULL);
+    guest_release(vm);
+    g_mutex_unlock(&vm->lock);
+}
+
+static void migration_left(void *opaque)
+{
+    Vm *vm = opaque;
+    g_mutex_lock(&vm->lock);
+    vm->has_left = true;
+    if (vm->is_stopped)
+        guest_release(vm);
+    vm->is_stopped = true;
+    g_mutex_unlock(&vm->lock);
+}
+
+static void migration_arrived(void *opaque)
+{
+    Vm *vm = opaque;
+    g_mutex_lock(&vm->lock);
+    vm->is_incoming = false;
+    vm->has_started = true;
+    guest_release(vm);
+    g_mutex_unlock(&vm->lock);
+    if (vm->starts)
+        vm_cont(vm);
+}
+
+static void migration_lost(void *opaque, const char *message)
+{
+    Vm *vm = opaque;
+    g_mutex_lock(&vm->lock);
+    vm_event(vm, VM_EVENT_SHUTDOWN, false, "host-error");
+    vm_end(vm, VMM_ERROR_USAGE, message);
+    g_mutex_unlock(&vm->lock);
+}
+
+static void migration_event(void *opaque, const char *status)
+{
+    Vm *vm = opaque;
+    if (vm->migration_func && vm->has_migration_events)
+        vm->migration_func(vm->migration_opaque, status);
+}
+
+/* The vCPU's thread has begun, and stands still. */
+static void incoming_begin(Vm *vm)
+{
+    const Config *config = vm->config;
+    g_autoptr(GError) error = NULL;
+    if (config->loadvm && migration_load_snapshot(vm->migration, config->loadvm, &error)) {
+        migration_hold(vm);
+        migration_arrived(vm);
+    } else if (config->incoming && strcmp(config->incoming, "defer") != 0) {
+        migration_receive(vm->migration, config->incoming, &error);
+    }
+    if (!error)
+        return;
+    g_prefix_error(&error, config->loadvm ? "-loadvm: " : "-incoming: ");
+    migration_lost(vm, error->message);
+}
+
 static void guest_power_off(void *opaque)
 {
     Vm *vm = opaque;
@@ -125,8 +260,8 @@ static void guest_power_off(void *opaque)
             vm->is_stopped = vm->is_off = true;
             vm_event(vm, VM_EVENT_SHUTDOWN, true, "guest-shutdown");
             vm_event(vm, VM_EVENT_STOP, true, NULL);
-            clock_stop(vm->clock);
             run_ask_pause(vm->run);
+            time_hold(vm);
         }
         return;
     }
@@ -322,14 +457,14 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
         return NULL;
     vm->tsc_hz = tsc_hz_measure();
     cpuid_model_set_clocks(&vm->cpuid, vm->tsc_hz, LAPIC_TIMER_HZ);
-    vm->is_stopped = config->start_stopped;
-    vm->has_started = !config->start_stopped;
-    if (vm->is_stopped)
-        clock_stop(vm->clock);
+    vm->is_stopped = config->start_stopped || config->incoming || config->loadvm;
+    vm->has_started = !vm->is_stopped;
+    vm->is_incoming = config->incoming || config->loadvm;
+    vm->starts = !config->start_stopped;
     const CpuidTopology topology = { .nsockets = config->nsockets, .ncores = config->ncores, .nthreads = config->nthreads };
     vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .ncpus = config->ncpus,
                                    .topology = topology, .lock = &vm->lock, .boot = vm->boot,
-                                   .wants_engine_apic = vm->wants_engine_apic, .start_paused = config->start_stopped,
+                                   .wants_engine_apic = vm->wants_engine_apic, .start_paused = vm->is_stopped,
                                    .triple_fault = guest_triple_fault, .failed = run_failed, .engine_failed = engine_failed,
                                    .long_mode = long_mode_entered, .opaque = vm },
                       error);
@@ -356,13 +491,21 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     vm->devices = pci_devices_new(config, &(PciDevicesWires){ .bus = board_pci(vm->board), .ram = vm->ram, .lock = &vm->lock,
                                                               .console = vm->console },
                                   error);
-    return vm->devices ? g_steal_pointer(&vm) : NULL;
+    if (!vm->devices)
+        return NULL;
+    if (vm->is_stopped)
+        time_hold(vm);
+    vm->migration = migration_new(&(MigrationWires){ .machine = migration_machine, .hold = migration_hold, .release = migration_release,
+                                                     .left = migration_left, .arrived = migration_arrived, .lost = migration_lost,
+                                                     .event = migration_event, .opaque = vm });
+    return g_steal_pointer(&vm);
 }
 
 void vm_free(Vm *vm)
 {
     if (!vm || vm->is_stuck) /* a thread still uses it: only the end of the process frees it */
         return;
+    migration_free(vm->migration);
     pci_devices_free(vm->devices); /* first: its threads raise interrupts */
     switcher_free(vm->switcher);
     if (vm->board)
@@ -431,6 +574,8 @@ int vm_run(Vm *vm, char **out_message)
         g_mutex_unlock(&vm->lock);
     }
     run_start(vm->run, vm->board);
+    if (vm->is_incoming)
+        incoming_begin(vm);
     g_main_loop_run(vm->loop);
 
     chardevs_each(vm, chardev_cancel);
@@ -469,12 +614,7 @@ void vm_stop(Vm *vm)
     g_mutex_lock(&vm->lock);
     if (!vm->is_stopped) {
         vm->is_stopped = true;
-        run_pause(vm->run);
-        /* What the guest has asked its disks for is done, and seen by it, before it counts as stopped. */
-        g_mutex_unlock(&vm->lock);
-        pci_devices_drain(vm->devices);
-        g_mutex_lock(&vm->lock);
-        clock_stop(vm->clock);
+        guest_hold(vm);
         vm_event(vm, VM_EVENT_STOP, false, NULL);
     }
     g_mutex_unlock(&vm->lock);
@@ -483,12 +623,13 @@ void vm_stop(Vm *vm)
 void vm_cont(Vm *vm)
 {
     g_mutex_lock(&vm->lock);
-    if (vm->is_stopped) {
-        vm->is_stopped = vm->is_off = false;
+    if (vm->is_incoming) {
+        vm->starts = true;
+    } else if (vm->is_stopped) {
+        vm->is_stopped = vm->is_off = vm->has_left = false;
         vm->has_started = true;
         vm_event(vm, VM_EVENT_RESUME, false, NULL);
-        clock_start(vm->clock);
-        run_resume(vm->run);
+        guest_release(vm);
     }
     g_mutex_unlock(&vm->lock);
 }
@@ -501,7 +642,7 @@ void vm_set_event_func(Vm *vm, VmEventFunc func, void *opaque)
 
 const char *vm_state_name(const Vm *vm)
 {
-    return vm->is_off ? "shutdown" : !vm->has_started ? "prelaunch" : vm->is_stopped ? "paused" : "running";
+    return vm->is_incoming ? "inmigrate" : vm->has_left ? "postmigrate" : vm->is_off ? "shutdown" : !vm->has_started ? "prelaunch" : vm->is_stopped ? "paused" : "running";
 }
 
 bool vm_is_running(const Vm *vm) { return !vm->is_stopped; }
@@ -574,6 +715,20 @@ const Config *vm_config(const Vm *vm) { return vm->config; }
 const char *vm_mode_name(const Vm *vm) { return plan_mode_name(switcher_mode(vm->switcher)); }
 
 Switcher *vm_switcher(Vm *vm) { return vm->switcher; }
+
+Migration *vm_migration(Vm *vm) { return vm->migration; }
+
+const char *vm_snapshot_dir(const Vm *vm) { return vm->config->snapshot_dir; }
+
+void vm_set_migration_events(Vm *vm, bool is_on) { vm->has_migration_events = is_on; }
+
+bool vm_migration_events(const Vm *vm) { return vm->has_migration_events; }
+
+void vm_set_migration_func(Vm *vm, VmMigrationFunc func, void *opaque)
+{
+    vm->migration_func = func;
+    vm->migration_opaque = opaque;
+}
 
 void vm_set_mode_func(Vm *vm, VmModeFunc func, void *opaque)
 {

@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "core/cpu.h"
 #include "vm/chardev.h"
+#include "vm/migration.h"
 #include "vm/switch.h"
 
 typedef struct Vm Vm;
@@ -46,6 +47,8 @@ void vm_counters(Vm *vm, CpuCounterFunc *row, void *opaque);
 Ram *vm_ram(Vm *vm);
 const Config *vm_config(const Vm *vm);
 const char *vm_mode_name(const Vm *vm);
+Migration *vm_migration(Vm *vm); /* savevm, loadvm, migrate */
+const char *vm_snapshot_dir(const Vm *vm); /* NULL: none was given */
 Switcher *vm_switcher(Vm *vm); /* modes, and changing them */
 
 /* What happened to the machine, for monitors. */
@@ -53,7 +56,14 @@ typedef enum VmEvent { VM_EVENT_STOP, VM_EVENT_RESUME, VM_EVENT_RESET, VM_EVENT_
 /* @reason: RESET and SHUTDOWN, in QEMU's words ("guest-shutdown"), else NULL.  Any thread, the machine lock held. */
 typedef void (*VmEventFunc)(void *opaque, VmEvent event, bool by_guest, const char *reason);
 void vm_set_event_func(Vm *vm, VmEventFunc func, void *opaque); /* before vm_run() */
-const char *vm_state_name(const Vm *vm); /* "running", "paused", "prelaunch" or "shutdown" */
+const char *vm_state_name(const Vm *vm); /* "running", "paused", "prelaunch", "shutdown", "inmigrate" or "postmigrate" */
+
+/* A migration's status changed, in QEMU's words.  Main thread, no lock held. */
+typedef void (*VmMigrationFunc)(void *opaque, const char *status);
+/* vm_set_migration_events: whether it is called (QEMU's capability "events", off at first). */
+void vm_set_migration_events(Vm *vm, bool is_on);
+bool vm_migration_events(const Vm *vm);
+void vm_set_migration_func(Vm *vm, VmMigrationFunc func, void *opaque); /* before vm_run() */
 
 /* The machine changed its mode, or could not.  Any thread, the machine lock held. */
 typedef void (*VmModeFunc)(void *opaque, const SwitchEvent *event);

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import saved_guests
 import switching
 from harness import Failure, Machine, Skip
 
@@ -505,6 +506,9 @@ def switching_test(name, flavour, rounds, count, pause, slow):
 switching_test("switching: 64-bit Linux under load", "cloud-amd64", 40, 150, 0.02, False)
 switching_test("switching: 64-bit Linux under load, thousands of times", "cloud-amd64", 150, 2000, 0.02, True)
 switching_test("switching: 32-bit Linux under load", "686-pae", 40, 150, 0.02, True)
+
+
+saved_guests.register(sys.modules[__name__])
 
 
 def main():

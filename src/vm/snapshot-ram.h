@@ -1,0 +1,30 @@
+/*
+ * Guest memory as sections of saved state: up to 1 MiB each, pages of zeros left out, the others compressed (zstd).
+ * Thread: any one, while nobody writes guest memory.
+ */
+#pragma once
+
+#include "core/ram.h"
+#include "core/sections.h"
+
+#define SNAPSHOT_RAM_SECTION "ram"
+
+/* What has been moved so far, for those who watch from another thread: atomic. */
+typedef struct SnapshotProgress {
+    uint64_t ram_total, ram_done;   /* bytes of guest memory, pages of zeros included */
+    uint64_t transferred;           /* bytes of the stream */
+    uint64_t zero_pages, full_pages;
+} SnapshotProgress;
+
+/* snapshot_ram_write: @progress may be NULL. */
+gboolean snapshot_ram_write(SectionWriter *writer, const Ram *ram, SnapshotProgress *progress, GError **error);
+
+typedef struct SnapshotRamReader SnapshotRamReader;
+SnapshotRamReader *snapshot_ram_reader_new(void);
+void snapshot_ram_reader_free(SnapshotRamReader *reader);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(SnapshotRamReader, snapshot_ram_reader_free)
+
+/* snapshot_ram_check: whether @section can be loaded into @ram.  snapshot_ram_load: does it, too.  The pages it says nothing of are the
+ * caller's.  FALSE with VMM_ERROR_USAGE: malformed, or outside of memory; nothing has been written then. */
+gboolean snapshot_ram_check(SnapshotRamReader *reader, const Ram *ram, const Section *section, GError **error);
+gboolean snapshot_ram_load(SnapshotRamReader *reader, const Ram *ram, const Section *section, GError **error);
