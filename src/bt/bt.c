@@ -12,6 +12,7 @@
 #include "bt/decode.h"
 #include "bt/exec.h"
 #include "bt/foreign.h"
+#include "bt/peers.h"
 #include "bt/translate.h"
 #include "bt/unwind.h"
 #include "bt/verify.h"
@@ -59,6 +60,8 @@ static void bt_cpu_free(Cpu *base)
     if (!cpu)
         return;
     CodeMap *map = cpu->mmu.code;
+    cache_flush(cpu->bt, cpu); /* takes its marks away */
+    bt_peers_part(cpu);
     bt_foreign_clear(cpu);
     verify_summary(cpu->bt);
     cache_free(cpu->bt);
@@ -101,9 +104,15 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
     cpu->cpuid = config->cpuid;
     cpu->tsc_offset = config->tsc_offset;
     cpu->stops_at_long_mode = config->stops_at_long_mode;
-    CodeMap *map = code_map_new(config->ram);
+    CodeMap *map = bt_peers_join(cpu);
+    if (!map) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "vCPU: more than %u of them over one memory", CODE_MAP_MAX_USERS);
+        munmap(cpu, HUGE_SIZE);
+        return NULL;
+    }
     cpu->bt = cache_new(config->ram, map, error);
     if (!cpu->bt) {
+        bt_peers_part(cpu);
         code_map_free(map);
         guard_unmap(cpu, HUGE_SIZE);
         return NULL;
@@ -148,16 +157,31 @@ static bool translate_wanted(BtCpu *cpu)
     return block != NULL;
 }
 
-static CpuExit bt_cpu_run(Cpu *base)
+/* An instruction wants to run while no other vCPU does, or did. */
+static void exclusive_turn(BtCpu *cpu)
 {
-    BtCpu *cpu = bt_cpu(base);
+    if (cpu->exclusive == EXCLUSIVE_WANTED) {
+        bt_peers_stop(cpu);
+        cpu->exclusive = EXCLUSIVE_NEXT;
+    } else if (cpu->exclusive == EXCLUSIVE_BEGUN) {
+        cpu->exclusive = EXCLUSIVE_NO;
+        bt_peers_go(cpu);
+    }
+}
+
+static CpuExit run_until_exit(BtCpu *cpu)
+{
     Bt *bt = cpu->bt;
-    enter_thread(cpu);
     for (;;) {
-        cpu->fpu_live = true;
-        bt->enter(cpu);
-        cpu->fpu_live = false;
-        bt->stat_leaves++;
+        bool has_run = bt_peers_enter(cpu);
+        if (has_run) {
+            cpu->fpu_live = true;
+            bt->enter(cpu);
+            cpu->fpu_live = false;
+            bt->stat_leaves++;
+            bt_peers_leave(cpu);
+        }
+        exclusive_turn(cpu);
         if (cpu->shutdown)
             return (CpuExit){.kind = CPU_EXIT_SHUTDOWN, .reason = cpu->shutdown_reason};
         uint8_t kicks = __atomic_exchange_n(&cpu->kicked, 0, __ATOMIC_SEQ_CST);
@@ -168,11 +192,24 @@ static CpuExit bt_cpu_run(Cpu *base)
             cpu->long_mode_entered = false;
             return (CpuExit){.kind = kind};
         }
+        if (!has_run)
+            continue;
         if (bt->wants_translation)
             translate_wanted(cpu);
         else if (cpu->halted)
             return (CpuExit){.kind = CPU_EXIT_HALT};
     }
+}
+
+static CpuExit bt_cpu_run(Cpu *base)
+{
+    BtCpu *cpu = bt_cpu(base);
+    enter_thread(cpu);
+    CpuExit exit = run_until_exit(cpu);
+    if (cpu->exclusive == EXCLUSIVE_NEXT || cpu->exclusive == EXCLUSIVE_BEGUN)
+        bt_peers_go(cpu); /* the instruction begins again, and asks again */
+    cpu->exclusive = EXCLUSIVE_NO;
+    return exit;
 }
 
 static void bt_cpu_load(Cpu *base, const X86State *state)

@@ -73,7 +73,12 @@ typedef struct BtForeign {
     unsigned nranges;
     bool is_everything; /* they were too many */
     BtForeignRange range[BT_FOREIGN_RANGES];
+    unsigned nclaimed;  /* pages that another vCPU translates: no longer writable here; more than BT_FOREIGN_RANGES: all pages */
+    Gpa claimed[BT_FOREIGN_RANGES];
+    uint64_t turn, done; /* so often has it been taken from here; and acted upon: atomic */
 } BtForeign;
+
+typedef struct BtPeers BtPeers;
 
 struct BtCpu {
     Cpu base;
@@ -171,9 +176,16 @@ struct BtCpu {
     uint8_t host_xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));
 
     BtForeign foreign;
+    BtPeers *peers; /* the machine's vCPUs: bt/peers.h */
+    bool in_guest;  /* atomic */
+    uint8_t exclusive; /* EXCLUSIVE_* */
+    uint32_t npauses;
 
     Mmu mmu; /* holds CR0, CR3, CR4 and EFER */
 };
+
+/* An instruction that must run alone: wanted; the others stand, and it is the next; it has begun. */
+enum { EXCLUSIVE_NO, EXCLUSIVE_WANTED, EXCLUSIVE_NEXT, EXCLUSIVE_BEGUN };
 
 /* mode_ip: @ip cut to the width that instruction pointers have in @mode. */
 static inline uint64_t mode_ip(uint32_t mode, uint64_t ip)

@@ -168,11 +168,13 @@ void *bt_dispatch(BtCpu *cpu)
         }
         if (__atomic_load_n(&cpu->kicked, __ATOMIC_ACQUIRE) || cpu->halted)
             return NULL;
+        if (cpu->exclusive == EXCLUSIVE_WANTED || cpu->exclusive == EXCLUSIVE_BEGUN)
+            return NULL;
         if (cpu->mode_dirty)
             refresh_mode(cpu);
         if (cpu->mode & MODE_DEBUG)
             bt_debug_fetch(cpu);
-        uint32_t mode = cpu->mode | (cpu->interrupt_shadow || cpu->one_insn ? MODE_ONE : 0);
+        uint32_t mode = cpu->mode | (cpu->interrupt_shadow || cpu->one_insn || cpu->exclusive ? MODE_ONE : 0);
         if (bt->link_from)
             mode |= bt->link_from->mode & MODE_PLAIN;
         JumpCacheEntry *cached = jump_cache_entry(cpu, mode);
@@ -188,6 +190,8 @@ void *bt_dispatch(BtCpu *cpu)
             return NULL;
         }
         cpu->interrupt_shadow = false;
+        if (cpu->exclusive == EXCLUSIVE_NEXT)
+            cpu->exclusive = EXCLUSIVE_BEGUN;
         if (cpu->debug_shadow) {
             cpu->debug_shadow = false;
             cpu->step = 0;
@@ -225,7 +229,8 @@ uint32_t bt_exec(BtCpu *cpu, uint32_t index)
     cpu->next_rip = next;
     x->fn(cpu, &x->insn);
     cpu->rip = cpu->next_rip;
-    return cpu->mode_dirty || cpu->store_hit_code || cpu->halted || cpu->next_rip != next;
+    /* Kicked: what others wrote must be seen behind an instruction that serializes. */
+    return cpu->mode_dirty || cpu->store_hit_code || cpu->halted || cpu->next_rip != next || __atomic_load_n(&cpu->kicked, __ATOMIC_RELAXED);
 }
 
 void bt_exec_end(BtCpu *cpu, uint32_t index)
@@ -371,6 +376,11 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
     }
     if (cpu->mode & MODE_DEBUG)
         bt_debug_access(cpu, gva, size, access == MMU_WRITE);
+    if (desc & ACCESS_LOCKED && page_offset(gva) + size > PAGE_SIZE && cpu->exclusive != EXCLUSIVE_BEGUN) {
+        locate(cpu, pc, NULL);
+        cpu->exclusive = EXCLUSIVE_WANTED; /* and again from its beginning */
+        cpu->unwind(cpu);
+    }
     Piece pieces[2];
     bool fault;
     unsigned n = pieces_of(cpu, gva, size, access, pieces, &fault);
@@ -461,6 +471,10 @@ void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc)
 void bt_code_written(BtCpu *cpu, Gpa gpa, unsigned size)
 {
     cpu->bt->stat_code_writes++;
+    /* The store before the look at the marks: who marks the page now reads its bytes after that. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (code_map_users(cpu->mmu.code, gpa) & ~cpu->mmu.code->user)
+        bt_host_call(cpu, host_written, gpa, size, 0);
     if (cache_invalidate(cpu->bt, cpu, gpa, size) || cache_note_write(cpu->bt, cpu, gpa))
         cpu->store_hit_code = true;
 }

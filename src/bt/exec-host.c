@@ -1,5 +1,8 @@
 /* The CpuHost callbacks in the shape bt_host_call() takes.  Compiled as ordinary C: here the host's vector state is in force. */
+#include <sched.h>
+
 #include "bt/mem.h"
+#include "bt/peers.h"
 
 uint64_t host_port_read(BtCpu *cpu, uint64_t port, uint64_t size, uint64_t unused)
 {
@@ -47,4 +50,16 @@ uint64_t host_cr8_write(BtCpu *cpu, uint64_t value, uint64_t unused1, uint64_t u
 uint64_t host_irq_acknowledge(BtCpu *cpu, uint64_t unused1, uint64_t unused2, uint64_t unused3)
 {
     return (uint64_t)(int64_t)cpu->host->irq_acknowledge(cpu->host_opaque);
+}
+
+uint64_t host_written(BtCpu *cpu, uint64_t gpa, uint64_t size, uint64_t unused)
+{
+    bt_peers_written(cpu, gpa, size);
+    return 0;
+}
+
+uint64_t host_yield(BtCpu *cpu, uint64_t unused1, uint64_t unused2, uint64_t unused3)
+{
+    sched_yield();
+    return 0;
 }

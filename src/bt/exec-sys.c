@@ -168,6 +168,16 @@ void ex_wbinvd(BtCpu *cpu, const Insn *insn) {}
 
 void ex_hlt(BtCpu *cpu, const Insn *insn) { cpu->halted = true; }
 
+/* Who waits for another vCPU now and then lets its thread run: there may be more vCPUs than processors of the host. */
+#define PAUSES_PER_YIELD 64u
+
+void ex_pause(BtCpu *cpu, const Insn *insn)
+{
+    __builtin_ia32_pause();
+    if (++cpu->npauses % PAUSES_PER_YIELD == 0)
+        bt_host_call(cpu, host_yield, 0, 0, 0);
+}
+
 void ex_invlpg(BtCpu *cpu, const Insn *insn)
 {
     uint64_t offset = bt_effective_address(cpu, insn);

@@ -1,13 +1,19 @@
 /*
- * Writes to guest memory by others than the vCPU: devices, the boot loader.  They know nothing of translations, so each such write is noted
- * here by whoever makes it, and the vCPU drops what was translated from those bytes before it goes on: at the latest when it takes the interrupt
- * that announces the data.
+ * What others do to guest memory that a vCPU has translated or may write: devices, the boot loader, other vCPUs.  It is noted here by whoever
+ * does it, and the vCPU acts on it before it goes on: for device writes at the latest when it takes the interrupt that announces the data.
  */
 #pragma once
 
 #include "bt/cpu.h"
 
 void bt_foreign_init(BtCpu *cpu);  /* listens to cpu->ram from now on */
-void bt_foreign_clear(BtCpu *cpu);
+void bt_foreign_clear(BtCpu *cpu); /* nobody else knows it any more */
+
+/* Any thread.  bt_foreign_written: [@start, @start + @size) was written.   bt_foreign_drop_writes: another vCPU translates the page at
+ * @gpa.   bt_foreign_kick: leave the guest once. */
+void bt_foreign_written(BtCpu *cpu, Gpa start, uint64_t size);
+uint64_t bt_foreign_drop_writes(BtCpu *cpu, Gpa gpa); /* through when cpu->foreign.done has come to this number */
+void bt_foreign_kick(BtCpu *cpu);
+
 /* bt_foreign_apply: the vCPU's thread, between two instructions, vector state not live. */
 void bt_foreign_apply(BtCpu *cpu);

@@ -196,6 +196,9 @@ static void same_encode(Emit *e, const Same *s)
         e8(e, in->bytes[i]);
 }
 
+/* With memory it is atomic without a LOCK prefix. */
+static bool insn_is_xchg(const Insn *in) { return in->map == MAP_1B && (in->opcode & 0xfe) == 0x86; }
+
 static bool host_is_extended(const Gpr *g) { return g->guest >= 0 && !g->in_memory && g->host >= 8; }
 
 /* xchg rl, rh: swaps the two low bytes of RAX, RCX, RDX or RBX; changes no flag. */
@@ -252,6 +255,8 @@ void tr_same(Tr *t, const Insn *in)
     }
     if (in->has_mem) {
         uint32_t access = (in->row->access & ACC_R ? ACCESS_READ : 0) | (in->row->access & ACC_W ? ACCESS_WRITE : 0);
+        if (in->lock || insn_is_xchg(in))
+            access |= ACCESS_LOCKED;
         if ((in->row->attr & A_NOW) || !access)
             access = in->row->access & ACC_W ? access : ACCESS_READ;
         if (is_bit_string) {

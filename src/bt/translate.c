@@ -16,6 +16,7 @@
  *
  * Loops cannot run for ever without a poll: backward edges and all indirect ones enter at host_poll or slot.
  */
+#include "bt/peers.h"
 #include "bt/trace.h"
 #include "bt/translate-priv.h"
 #include "bt/verify.h"
@@ -80,6 +81,7 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
     if (!fetch_page(cpu, gva, &host, &block->gpa))
         return 0;
     block->page[0] = page_of(block->gpa);
+    bt_peers_claim(cpu, block->page[0]);
     unsigned room = (unsigned)(PAGE_SIZE - page_offset(gva)), n = 0, at = 0, nsides = 0;
     *out_undefined = false;
     while (n < max) {
@@ -94,6 +96,7 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
             unsigned first = room - at;
             if (!fetch_page(cpu, page_of(gva) + PAGE_SIZE, &host2, &gpa2))
                 return 0;
+            bt_peers_claim(cpu, page_of(gpa2));
             memcpy(bytes, host + at, first);
             memcpy(bytes + first, host2, 15 - first);
             result = insn_decode(in, bytes, 15, code_size, ip, block->cs_base);
@@ -362,12 +365,6 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     bt->nblocks++;
     bt->stat_blocks++;
     bt->stat_insns += n;
-    for (unsigned k = 0; k < 1u + block->crosses_page; k++) {
-        if (!code_map_test(bt->code_map, block->page[k])) {
-            code_map_set(bt->code_map, block->page[k], true);
-            mmu_drop_writes(&cpu->mmu, block->page[k]);
-        }
-    }
     cache_insert(bt, block);
     *cache_code_page(bt, rip + block->cs_base) = 1;
     if (log_on(LOG_BT))

@@ -42,6 +42,7 @@ void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc);
 #define ACCESS_READ     0x100u
 #define ACCESS_WRITE    0x200u
 #define ACCESS_STACK    0x400u /* #SS rather than #GP */
+#define ACCESS_LOCKED   0x800u /* atomic against the other vCPUs */
 #define ACCESS_SEG_SHIFT 12
 #define ACCESS_SEG(d)   ((d) >> ACCESS_SEG_SHIFT & 7)
 

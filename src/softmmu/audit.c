@@ -20,7 +20,7 @@ static bool entry_is_sound(const Mmu *mmu, MmuIndex index, unsigned i, Gva page)
     if (entry->tag_write == page) {
         if (!probe(mmu, page, MMU_WRITE, index, gpa, &walk) || !walk.is_writable || slot->is_rom)
             return false;
-        if (mmu->code && code_map_test(mmu->code, gpa))
+        if (mmu->code && code_map_users(mmu->code, gpa))
             return false;
     }
     return true;

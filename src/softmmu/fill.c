@@ -78,7 +78,7 @@ typedef struct Place {
 WALK_INLINE Place place_find(const Mmu *mmu, Gpa gpa)
 {
     Place place = { 0 };
-    const uint8_t *has_code;
+    const uint32_t *has_code;
     uint64_t offset = gpa - mmu->main_start;
     if (__builtin_expect(offset < mmu->main_size, 1)) {
         place.host = mmu->main_host + offset;
@@ -91,7 +91,7 @@ WALK_INLINE Place place_find(const Mmu *mmu, Gpa gpa)
         offset = gpa - slot->start;
         place.host = slot->host + offset;
         place.is_rom = slot->is_rom;
-        has_code = mmu->code ? mmu->code->has_code[slot - mmu->ram->slot] : NULL;
+        has_code = mmu->code ? mmu->code->users[slot - mmu->ram->slot] : NULL;
         place.write_at = mmu->code ? mmu->code->write_at[slot - mmu->ram->slot] : NULL;
     }
     if (place.write_at)

@@ -80,14 +80,18 @@ typedef struct MmuSpace {
     uint64_t page[MMU_SPACE_PAGES]; /* gva of the page | MmuIndex */
 } MmuSpace;
 
-/* One byte for each page of guest RAM, shared by all vCPUs: which pages hold translated code. */
+/* Which pages of guest RAM hold translated code: one word a page, a bit for each vCPU.  The words are shared by all vCPUs of a machine. */
+typedef struct CodeMarks CodeMarks;
 typedef struct CodeMap {
     Ram *ram;
-    uint8_t *has_code[RAM_MAX_SLOTS]; /* by slot, then page within the slot; nonzero: stores take the slow path */
-    /* Likewise: where the TLB may hold the page writable.  0: nowhere; i + 1: only at index i; CODE_MAP_ANYWHERE: at several. */
+    CodeMarks *marks;
+    uint32_t user; /* the bit of the vCPU that this map belongs to */
+    uint32_t *users[RAM_MAX_SLOTS]; /* by slot, then page within the slot; nonzero: stores take the slow path */
+    /* Likewise, the vCPU's own: where its TLB may hold the page writable.  0: nowhere; i + 1: only at index i; CODE_MAP_ANYWHERE: at several. */
     uint16_t *write_at[RAM_MAX_SLOTS];
 } CodeMap;
 #define CODE_MAP_ANYWHERE 0xffffu
+#define CODE_MAP_MAX_USERS 32u
 
 typedef struct Mmu {
     TlbEntry tlb[MMU_NINDEXES][TLB_SIZE]; /* first: translated code addresses it at a constant offset */
@@ -119,7 +123,7 @@ typedef struct Mmu {
     Gpa main_start;
     uint64_t main_size;
     uint8_t *main_host;
-    uint8_t *main_code; /* its code map */
+    uint32_t *main_code; /* its code map */
     uint16_t *main_write_at;
 
     /* Dropped whole, by a new epoch, on INVLPG and every flush. */
@@ -203,9 +207,13 @@ void mmu_invpcid(Mmu *mmu, unsigned type, unsigned pcid, Gva gva);
 
 /* code_map: marks.  code_map_set() is followed by mmu_drop_writes() on every vCPU before the new translation runs. */
 CodeMap *code_map_new(Ram *ram);
+/* code_map_share: for another vCPU of the same machine, number @user below CODE_MAP_MAX_USERS; code_map_new() makes number 0. */
+CodeMap *code_map_share(CodeMap *map, unsigned user);
 void code_map_free(CodeMap *map);
-bool code_map_test(const CodeMap *map, Gpa gpa);
-void code_map_set(CodeMap *map, Gpa gpa, bool has_code);
+bool code_map_test(const CodeMap *map, Gpa gpa);      /* of this vCPU */
+uint32_t code_map_users(const CodeMap *map, Gpa gpa); /* of all */
+/* Returns: who had code there before.  A full memory barrier. */
+uint32_t code_map_set(CodeMap *map, Gpa gpa, bool has_code);
 /* mmu_drop_writes: removes the write tags of every TLB entry that maps the physical page of @gpa. */
 void mmu_drop_writes(Mmu *mmu, Gpa gpa);
 

@@ -70,7 +70,7 @@ static void derive_main_slot(Mmu *mmu)
             mmu->main_start = slot->start;
             mmu->main_size = slot->size;
             mmu->main_host = slot->host;
-            mmu->main_code = mmu->code ? mmu->code->has_code[i] : NULL;
+            mmu->main_code = mmu->code ? mmu->code->users[i] : NULL;
             mmu->main_write_at = mmu->code ? mmu->code->write_at[i] : NULL;
         }
     }

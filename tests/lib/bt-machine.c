@@ -101,6 +101,16 @@ void bm_setup(void)
         g_error("%s", error->message);
 }
 
+BtCpu *bm_add_cpu(void)
+{
+    CpuConfig config = {.ram = ram, .index = 1, .host = &host, .cpuid = &model};
+    GError *error = NULL;
+    Cpu *cpu = bt_cpu_ops.create(&config, &error);
+    if (!cpu)
+        g_error("%s", error->message);
+    return (BtCpu *)cpu;
+}
+
 void bm_teardown(void)
 {
     bt_cpu_ops.free(&bm->base);

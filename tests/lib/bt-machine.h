@@ -49,6 +49,8 @@ void bm_teardown(void);
 void bm_long(void);      /* bm_state: 64-bit, CPL 0, RIP at BM_CODE */
 void bm_flat32(void);    /* bm_state: 32-bit, flat, CPL 0, no paging */
 void bm_code(Gpa at, const void *bytes, size_t n);
+/* bm_add_cpu: another vCPU over the same memory; it gets no interrupts.  Freed by whoever asked, before bm_teardown(). */
+BtCpu *bm_add_cpu(void);
 /* bm_run: loads bm_state, runs until the vCPU stops, saves. */
 BmStop bm_run(void);
 uint64_t *bm_pte(Gva gva); /* page-table entry of the first address space */
