@@ -133,7 +133,7 @@ static bool row_fits(const InsnRow *row, const Insn *in, bool modrm_known)
     default:
         break;
     }
-    if (row->how == HOW_NOP && row->map == MAP_1B && in->rex & 1) /* F3 REX.B 90 is XCHG R8, rAX, not PAUSE */
+    if (row->map == MAP_1B && row->prefix == PP_F3 && row->opcode_first == 0x90 && in->rex & 1) /* F3 REX.B 90 is XCHG R8, rAX, not PAUSE */
         return false;
     if ((row->attr & A_W0 && in->w) || (row->attr & A_W1 && !in->w))
         return false;

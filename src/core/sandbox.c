@@ -2,6 +2,7 @@
 
 #include <asm/prctl.h>
 #include <errno.h>
+#include <malloc.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sched.h>
@@ -211,8 +212,12 @@ static int filter_load(SandboxRole wanted, bool with_all_threads)
     return result;
 }
 
+/* Left alone, the C library opens a file for the number of processors when a thread needs the first arena beyond eight. */
+#define MALLOC_ARENAS 8
+
 gboolean sandbox_start(const SandboxParams *wanted, GError **error)
 {
+    mallopt(M_ARENA_MAX, MALLOC_ARENAS);
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = violation;

@@ -350,6 +350,54 @@ for _flavour in KERNELS:
                 raise Failure("the verifier has not looked at thousands of blocks")
 
 
+# ---- many processors ----
+
+def processors_test(flavour, count, slow):
+    @test(f"boot {flavour}, {count} processors", slow=slow)
+    def run():
+        with Machine(linux(flavour, 512, 'segue.run="busybox nproc; grep -c TSC.warp /proc/kmsg"') + ["-smp", str(count)]) as machine:
+            machine.expect(rf"\r\n{count}\r\n", BOOT_SECONDS)
+
+
+processors_test("cloud-amd64", 16, True)
+for each_flavour in ("cloud-amd64", "amd64", "686-pae"):
+    for each_count in (2, 4):
+        processors_test(each_flavour, each_count, (each_flavour, each_count) != ("cloud-amd64", 2))
+
+
+@test("-smp sockets=, cores=, threads=: the guest's kernel sees them")
+def _():
+    with Machine(linux("cloud-amd64", 512, 'quiet segue.run="grep -e ^physical.id -e ^core.id -e ^apicid /proc/cpuinfo"')
+                 + ["-smp", "6,sockets=2,cores=3"]) as machine:
+        machine.expect("SEGUE-EXIT 0", BOOT_SECONDS)
+        text = machine.output.decode(errors="replace")
+        for name, wanted in (("physical id", "000111"), ("core id", "012012"), ("apicid", "012456")):
+            seen = "".join(re.findall(rf"^{name}\s*: (\d+)", text, re.M))
+            if seen != wanted:
+                raise Failure(f"{name}: {seen}, not {wanted}")
+
+
+def stress_test(flavour, count, seconds, slow):
+    @test(f"stress: locks, code, pages and processes on {count} processors, {flavour}, {seconds} s", slow=slow)
+    def run():
+        bits = "32" if flavour.startswith("686") else "64"
+        program = os.path.join(options.build, "tests/guests/stress" + bits)
+        if not os.path.exists(program):
+            raise Skip(f"{program} was not built (no static {bits}-bit C library?)")
+        with tempfile.TemporaryDirectory() as directory:
+            initrd = switching.archive_of(directory, fetched("initrd", "busybox", bits), "stress", [(program, "stress")])
+            command = linux(flavour, 512, f'panic=-1 quiet segue.run="/stress/stress {seconds}"', initrd)
+            with Machine(command + ["-smp", str(count)]) as machine:
+                machine.expect("SEGUE-EXIT 0", BOOT_SECONDS + 4 * seconds)
+                if re.search(rb"lockup|stall|WARNING|BUG:", machine.output):
+                    raise Failure("the guest's kernel complains:\n" + machine.output.decode(errors="replace")[-1500:])
+                machine.expect_status(0, 30)
+
+
+stress_test("cloud-amd64", 4, int(os.environ.get("STRESS_SECONDS", "5")), False)
+stress_test("686-pae", 2, int(os.environ.get("STRESS_SECONDS", "5")), True)
+
+
 @test("-cpu vendor=, family=, model=: the guest's kernel believes it")
 def _():
     with Machine(linux("cloud-amd64", 512, "segue.poweroff") + ["-cpu", "max,vendor=GenuineIntel,family=6,model=85,stepping=4"]) as machine:

@@ -20,16 +20,20 @@ START_SECONDS, END_SECONDS = 120, 900
 
 def archive(directory, initrd, load, modules):
     """The guest's files as a second archive behind the first; the kernel unpacks both."""
-    folder = os.path.join(directory, "root", "switching")
+    files = [(load, "load"), (os.path.join(HERE, "switching.sh"), "switching.sh")]
+    files += [(os.path.join(modules, name), name) for name in (os.listdir(modules) if modules else [])
+              if name.startswith("virtio") and name.endswith(".ko")]
+    return archive_of(directory, initrd, "switching", files)
+
+
+def archive_of(directory, initrd, name, files):
+    """An initrd with these (source, name) in the folder /name besides what it has."""
+    folder = os.path.join(directory, "root", name)
     os.makedirs(folder)
-    for source, name in [(load, "load"), (os.path.join(HERE, "switching.sh"), "switching.sh")]:
-        with open(source, "rb") as file, open(os.path.join(folder, name), "wb") as out:
+    for source, target in files:
+        with open(source, "rb") as file, open(os.path.join(folder, target), "wb") as out:
             out.write(file.read())
-        os.chmod(os.path.join(folder, name), 0o755)
-    for name in os.listdir(modules) if modules else []:
-        if name.startswith("virtio") and name.endswith(".ko"):
-            os.link(os.path.join(modules, name), os.path.join(folder, name)) if os.stat(modules).st_dev == os.stat(
-                folder).st_dev else subprocess.run(["cp", os.path.join(modules, name), folder], check=True)
+        os.chmod(os.path.join(folder, target), 0o755)
     combined = os.path.join(directory, "initrd")
     with open(combined, "wb") as out, open(initrd, "rb") as first:
         data = first.read()
