@@ -29,6 +29,7 @@ static inline bool msr_is_quiet(uint32_t msr)
     case 0xc0010010: /* SYSCFG */
     case MSR_HWCR:
     case 0xc001001f: /* NB_CFG */
+    case 0xc0010055: /* INT_PENDING_MSG: family 0Fh */
     case 0xc0010112: /* SMM base and mask */
     case 0xc0010113:
     case 0xc0010140: /* OS visible work-around */

@@ -97,6 +97,14 @@ void ioapic_eoi(void *opaque, uint8_t vector)
     }
 }
 
+bool ioapic_waits(const Ioapic *ioapic, uint8_t vector)
+{
+    for (unsigned pin = 0; pin < IOAPIC_NPINS; pin++)
+        if ((ioapic->s.rte[pin] & 0xff) == vector && ioapic->s.rte[pin] & RTE_REMOTE_IRR)
+            return true;
+    return false;
+}
+
 bool ioapic_handles(const Ioapic *ioapic, uint8_t vector)
 {
     for (unsigned pin = 0; pin < IOAPIC_NPINS; pin++)

@@ -37,6 +37,8 @@ IrqLine ioapic_pin(Ioapic *ioapic, unsigned pin);
 
 /* ioapic_eoi: a local APIC ended level-triggered @vector.  @ioapic is an Ioapic; the shape fits lapic_bus_set_eoi(). */
 void ioapic_eoi(void *ioapic, uint8_t vector);
+/* ioapic_waits: whether a level pin waits for the end of @vector. */
+bool ioapic_waits(const Ioapic *ioapic, uint8_t vector);
 /* ioapic_level_message: what level-triggered pin @pin sends, masked or not.  Returns: false when it is edge-triggered. */
 bool ioapic_level_message(const Ioapic *ioapic, unsigned pin, ApicMessage *out_message);
 /* ioapic_handles: whether a level pin uses @vector (engines that filter EOIs ask). */

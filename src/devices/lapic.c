@@ -41,6 +41,11 @@ static bool is_remote(const Lapic *lapic) { return lapic_bus_is_remote(lapic->wi
 /* Whether a remote APIC lets it through is known there. */
 static bool pic_waits(const Lapic *lapic) { return lapic->s.lint[0] && (is_remote(lapic) || passes_pic(lapic)); }
 
+bool lapic_holds(const Lapic *lapic, uint8_t vector)
+{
+    return (lapic->s.isr[vector / 32] | lapic->s.irr[vector / 32]) >> vector % 32 & 1;
+}
+
 bool lapic_irq_waits(const Lapic *lapic) { return pic_waits(lapic) || (!is_remote(lapic) && deliverable(lapic) >= 0); }
 
 void lapic_update(Lapic *lapic)

@@ -70,6 +70,8 @@ uint64_t lapic_base(const Lapic *lapic); /* APIC_BASE MSR */
 int lapic_acknowledge(Lapic *lapic);
 bool lapic_irq_waits(const Lapic *lapic); /* level of cpu_irq */
 
+bool lapic_holds(const Lapic *lapic, uint8_t vector); /* it is requested or in service */
+
 /* lapic_deliver: @message has already been addressed to this chip.  Returns: whether it took it. */
 bool lapic_deliver(Lapic *lapic, const ApicMessage *message);
 

@@ -92,7 +92,7 @@ static void cmd_mode(Vm *vm, const char *args, GString *out)
     if (!plan_mode_from_name(args, &mode))
         g_string_append_printf(out, "mode: '%s' is not a mode; known: bt, hv, hwmmu\n", args);
     else if (!switcher_switch(vm_switcher(vm), mode, SWITCH_MONITOR, &done, &error))
-        g_string_append_printf(out, "%s\n", error->message);
+        g_string_append_printf(out, "%s; the guest goes on in %s\n", error->message, vm_mode_name(vm));
     else
         g_string_append_printf(out, "%s to %s, downtime %.3f ms\n", plan_mode_name(done.from), plan_mode_name(done.to),
                                (double)done.times.downtime_ns / 1e6);

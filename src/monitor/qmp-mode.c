@@ -51,9 +51,10 @@ JsonNode *qmp_switch_mode(const QmpMachine *machine, JsonObject *args, char **ou
         *out_text = g_strdup_printf("Parameter 'mode': '%s' is not a mode; known: bt, hv, hwmmu", wanted);
         return NULL;
     }
-    if (switcher_switch(vm_switcher(machine->vm), mode, SWITCH_MONITOR, &done, &error))
+    Switcher *switcher = vm_switcher(machine->vm);
+    if (switcher_switch(switcher, mode, SWITCH_MONITOR, &done, &error))
         return object_node(done_object(&done));
-    *out_text = g_strdup(error->message);
+    *out_text = g_strdup_printf("%s; the guest goes on in %s", error->message, plan_mode_name(switcher_mode(switcher)));
     return NULL;
 }
 

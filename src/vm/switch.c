@@ -212,8 +212,8 @@ gboolean switcher_switch(Switcher *switcher, PlanMode to, SwitchReason reason, S
     if (is_ok && out_done)
         *out_done = done;
     if (!is_ok)
-        g_set_error(error, VMM_ERROR, cause->domain == VMM_ERROR ? cause->code : VMM_ERROR_HOST, "cannot switch to %s: %s; the guest goes on "
-                    "in %s", plan_mode_name(to), cause->message, plan_mode_name(switcher->mode));
+        g_set_error(error, VMM_ERROR, cause->domain == VMM_ERROR ? cause->code : VMM_ERROR_HOST, "cannot switch to %s: %s",
+                    plan_mode_name(to), cause->message);
     return is_ok;
 }
 
@@ -258,6 +258,7 @@ static void long_mode_refused(Switcher *switcher, const char *why)
         g_autofree char *text = g_strdup_printf("monitor.long_mode = \"hardware\": %s", why);
         switcher->wires.no_mode(switcher->wires.opaque, text);
     } else {
+        log_text(LOG_SWITCH, "switch: long mode: %s", why);
         switcher->wires.event(switcher->wires.opaque, &(SwitchEvent){ .kind = SWITCH_EVENT_FALLBACK, .mode = switcher->mode, .text = why });
     }
     g_mutex_unlock(switcher->wires.lock);

@@ -3,9 +3,11 @@
  * clocks that must never go back, and lines on the console whose numbers must be complete.  Every process prints whole lines; all but the
  * "tick" lines are the same in every run.  Statically linked, 32 or 64 bits.
  *
- *   load ROUNDS [DISK]
+ *   load ROUNDS [DISK]    ends sooner when there is input on the console
+ *   load watch            outside: copies standard input, and says at its end how the clock of the ticks ran against this one
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,12 +34,18 @@ static void say(const char *format, ...)
         _exit(3);
 }
 
+static int is_asked_to_end(void)
+{
+    struct pollfd input = { .fd = 0, .events = POLLIN };
+    return isatty(0) && poll(&input, 1, 0) == 1 && input.revents & POLLIN;
+}
+
 /* --- arithmetic over memory --- */
 
 static void compute(unsigned rounds)
 {
     uint32_t *words = malloc(BUFFER);
-    for (unsigned round = 0; round < rounds; round++) {
+    for (unsigned round = 0; round < rounds && !is_asked_to_end(); round++) {
         uint32_t x = round * 2654435761u + 1;
         for (unsigned i = 0; i < BUFFER / 4; i++) {
             x = x * 1664525u + 1013904223u;
@@ -121,7 +129,7 @@ static void disk(const char *path, unsigned rounds)
         say("WRONG: %s cannot be opened", path);
         return;
     }
-    for (unsigned round = 0; round < rounds; round++) {
+    for (unsigned round = 0; round < rounds && !is_asked_to_end(); round++) {
         unsigned wrong = 0;
         for (unsigned at = 0; at < 32; at++) {
             pattern(wanted, at, round);
@@ -138,8 +146,36 @@ static void disk(const char *path, unsigned rounds)
     }
 }
 
+/* --- outside --- */
+
+/* A line is never early, so the least lateness of many is what counts. */
+static void watch(void)
+{
+    static int64_t lateness[100000];
+    static char line[4096];
+    unsigned count = 0;
+    while (fgets(line, sizeof line, stdin)) {
+        long long tick;
+        if (sscanf(line, "tick %lld", &tick) == 1 && count < sizeof lateness / sizeof lateness[0])
+            lateness[count++] = now_ns(CLOCK_MONOTONIC) - tick;
+        fputs(line, stdout);
+        fflush(stdout);
+    }
+    int64_t least[2] = { INT64_MAX, INT64_MAX };
+    for (unsigned i = 0; i < count / 4 * 4; i++) {
+        int64_t *part = i < count / 4 ? &least[0] : i >= count / 4 * 3 ? &least[1] : NULL;
+        if (part && lateness[i] < *part)
+            *part = lateness[i];
+    }
+    printf("clock: %u ticks, moved %.1f ms\n", count, count < 8 ? 0.0 : (double)(least[1] - least[0]) / 1e6);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && !strcmp(argv[1], "watch")) {
+        watch();
+        return 0;
+    }
     unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
     volatile int *ends = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t clock_pid = fork(), pids[2];

@@ -518,6 +518,32 @@ def _():
         raise Failure("\n      " + "\n      ".join(wrong or ["the script did not reach its end"]))
 
 
+# ---- long mode under a .vmx file's rules, on a host without hardware for guests ----
+
+def long_mode_test(name, keys, status, lines):
+    @test("long mode: " + name, segue_only=True)
+    def run():
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "guest.vmx")
+            rows = {"guestOS": "winnt", "memsize": "64", "segue.kernel": os.path.abspath(small_guest("long-mode")), **keys}
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(f'{key} = "{value}"\n' for key, value in rows.items())
+            argv = [options.segue, "run", path, "-nographic", "-no-reboot", "-d", "switch", *DEBUG_EXIT]
+            with Machine(argv) as machine:
+                for line in lines:
+                    machine.expect(line, 30)
+                machine.expect_status(status, 30)
+
+
+long_mode_test("an old dialect stops there", {"config.dialect": "ws5.5", "config.host": "none"}, 3, ['config.dialect = "ws5.5" needs hardware'])
+long_mode_test("the guest stays in bt", {"config.host": "none"}, 1, ["compatibility mode: ok"])
+if not os.path.exists("/dev/kvm"):
+    long_mode_test("no hardware to jump to", {"config.host": "intel-modern"}, 1,
+                   ["switch: long mode: cannot switch to hwmmu: /dev/kvm is missing", "compatibility mode: ok"])
+    long_mode_test("hardware is a must", {"config.host": "intel-modern", "monitor.long_mode": "hardware"}, 3,
+                   ['monitor.long_mode = "hardware": cannot switch'])
+
+
 # ---- switching between engines ----
 
 def switching_argv(directory, flavour, rounds, *more):

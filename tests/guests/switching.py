@@ -60,7 +60,7 @@ class Ticks:
 
     def shift(self):
         """None where there are too few to say."""
-        part = len(self.lateness) // 4
+        part = len(self.lateness) // 2
         return min(self.lateness[-part:]) - min(self.lateness[:part]) if part >= 5 else None
 
 

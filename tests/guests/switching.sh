@@ -9,4 +9,5 @@ disk=
 [ ! -b /dev/vda ] || disk=/dev/vda
 ./load "$1" $disk
 echo "load: status $?"
+dmesg | grep -iE -B 4 -A 12 'Call Trace' | head -n 40
 dmesg | grep -iE 'soft lockup|hard lockup|BUG:|Oops|rcu.*stall|Marking clocksource|Call Trace' | sed 's/^/WRONG: /'
