@@ -7,6 +7,7 @@
 struct Handover {
     unsigned count;
     HandoverSlot *slots;
+    bool *waits_for_sipi; /* as saved */
     Cpu **cpus; /* the new ones; after the swap the old ones */
     HandoverTimes times;
 };
@@ -24,6 +25,7 @@ Handover *handover_new(const CpuOps *ops, const HandoverSlot *slots, unsigned co
     handover->count = count;
     handover->slots = g_memdup2(slots, count * sizeof *slots);
     handover->cpus = g_new0(Cpu *, count);
+    handover->waits_for_sipi = g_new0(bool, count);
     uint64_t begin = nanoseconds();
     for (unsigned i = 0; i < count; i++) {
         handover->cpus[i] = ops->create(&slots[i].config, error);
@@ -51,11 +53,9 @@ gboolean handover_commit(Handover *handover, GError **error)
         old->ops->save(old, &states[i]);
         if (!is_fine(old, i, "give", error))
             return FALSE;
-        bool *waits = handover->slots[i].waits_for_sipi;
-        if (waits && old->has_apic)
-            *waits = states[i].waits_for_sipi;
-        else if (waits)
-            states[i].waits_for_sipi = *waits;
+        if (handover->slots[i].waits_for_sipi && !old->has_apic)
+            states[i].waits_for_sipi = *handover->slots[i].waits_for_sipi;
+        handover->waits_for_sipi[i] = states[i].waits_for_sipi;
         states[i].tsc = 0; /* the offset stays: time goes on while the guest stands still, and to the tick */
     }
     uint64_t saved = nanoseconds();
@@ -76,6 +76,8 @@ void handover_swap(Handover *handover)
         Cpu *old = *handover->slots[i].cpu;
         *handover->slots[i].cpu = handover->cpus[i];
         handover->cpus[i] = old;
+        if (handover->slots[i].waits_for_sipi)
+            *handover->slots[i].waits_for_sipi = handover->waits_for_sipi[i];
     }
 }
 
@@ -88,6 +90,7 @@ void handover_free(Handover *handover)
     for (unsigned i = 0; i < handover->count; i++)
         if (handover->cpus[i])
             handover->cpus[i]->ops->free(handover->cpus[i]);
+    g_free(handover->waits_for_sipi);
     g_free(handover->cpus);
     g_free(handover->slots);
     g_free(handover);

@@ -115,9 +115,12 @@ static void machine_reset(Run *run)
     boot->state.tsc_offset = run->tsc_offset;
     vcpu_load(boot);
     vcpu_log_state(boot, "reset");
+    if (boot->state.efer & X86_EFER_LMA) /* our loader has entered it for the guest */
+        run->wires.long_mode(run->wires.opaque);
     for (unsigned i = 1; i < run->wires.ncpus; i++) {
         Vcpu *vcpu = &run->vcpu[i];
         boot_state_reset(&vcpu->state);
+        vcpu->state.waits_for_sipi = true;
         vcpu->state.tsc_offset = run->tsc_offset;
         vcpu->state.apic_base = lapic_base(board_lapic(run->board, i));
         vcpu_load(vcpu);

@@ -305,6 +305,8 @@ static void ask_switch(Switcher *switcher)
 void switcher_long_mode(Switcher *switcher)
 {
     const Config *config = switcher->wires.config;
+    if (switcher->mode != PLAN_BT)
+        return;
     PlanLongMode action = config->long_mode_action == CONFIG_LONG_JUMP   ? PLAN_LONG_JUMP
                           : config->long_mode_action == CONFIG_LONG_STOP ? PLAN_LONG_STOP
                                                                          : PLAN_LONG_STAY;
@@ -314,7 +316,7 @@ void switcher_long_mode(Switcher *switcher)
     switcher->has_entered = true;
     if (action == PLAN_LONG_STOP)
         switcher->wires.no_mode(switcher->wires.opaque, config->long_mode_text);
-    else if (action == PLAN_LONG_JUMP && switcher->mode == PLAN_BT && !switcher->source)
+    else if (action == PLAN_LONG_JUMP && !switcher->source)
         ask_switch(switcher);
 }
 

@@ -184,6 +184,7 @@ void vcpu_take_init(Vcpu *vcpu)
     vcpu->init_asked = vcpu->nmi_waits = false;
     vcpu->waits_for_sipi = vcpu->index != 0;
     state_init(vcpu);
+    vcpu->state.waits_for_sipi = vcpu->waits_for_sipi;
     vcpu_load(vcpu);
     vcpu_log_state(vcpu, "INIT");
 }

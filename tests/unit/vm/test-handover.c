@@ -93,6 +93,29 @@ START_TEST(all_move_and_old_ones_end)
 }
 END_TEST
 
+/* Who waits for a startup IPI is the machine's to know, or the engine's that has the local APICs. */
+START_TEST(waiting_for_startup_travels)
+{
+    bool waits[NCPUS] = { false, true, false };
+    for (unsigned i = 0; i < NCPUS; i++)
+        slots[i].waits_for_sipi = &waits[i];
+    Handover *handover = handover_new(&fake_ops, slots, NCPUS, NULL);
+    ck_assert(handover_commit(handover, NULL));
+    handover_swap(handover);
+    handover_free(handover);
+    ck_assert(((FakeCpu *)cpus[1])->state.waits_for_sipi && !((FakeCpu *)cpus[0])->state.waits_for_sipi);
+    for (unsigned i = 0; i < NCPUS; i++) /* the engine starts one by itself */
+        cpus[i]->has_apic = true;
+    ((FakeCpu *)cpus[1])->state.waits_for_sipi = false;
+    handover = handover_new(&fake_ops, slots, NCPUS, NULL);
+    ck_assert(handover_commit(handover, NULL));
+    ck_assert(waits[1]); /* not before the swap */
+    handover_swap(handover);
+    handover_free(handover);
+    ck_assert(!waits[1]);
+}
+END_TEST
+
 START_TEST(refused_creation_leaves_nothing)
 {
     fake_create_fails_at = 2;
@@ -283,6 +306,7 @@ int main(void)
     TCase *fakes = tcase_create("fakes"), *engines = tcase_create("engines");
     tcase_add_checked_fixture(fakes, fakes_setup, fakes_teardown);
     tcase_add_test(fakes, all_move_and_old_ones_end);
+    tcase_add_test(fakes, waiting_for_startup_travels);
     tcase_add_test(fakes, refused_creation_leaves_nothing);
     tcase_add_test(fakes, refused_state_leaves_the_old_ones);
     tcase_add_test(fakes, unreadable_state_is_refused);
