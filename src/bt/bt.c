@@ -54,6 +54,16 @@ static bool host_has_xsave(void)
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_OSXSAVE;
 }
 
+/* Where the host's XSAVE has the components, and whether it can leave out those in their initial state. */
+static void host_xsave_layout(BtCpu *cpu)
+{
+    unsigned a, b, c, d;
+    cpu->has_xsaveopt = __get_cpuid_count(0xd, 1, &a, &b, &c, &d) && a & 1;
+    for (unsigned i = 2; i < 8; i++)
+        if (__get_cpuid_count(0xd, i, &a, &b, &c, &d) && a && b + a <= X86_XSAVE_SIZE)
+            cpu->xsave_at[i] = (uint16_t)b;
+}
+
 static void bt_cpu_free(Cpu *base)
 {
     BtCpu *cpu = bt_cpu(base);
@@ -118,6 +128,8 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
         return NULL;
     }
     cpu->bt->has_bmi2 = host_has_bmi2();
+    host_xsave_layout(cpu);
+    cpu->bt->has_xsaveopt = cpu->has_xsaveopt;
     cpu->bt->xsave_mask = bt_fpu_mask(cpu);
     mmu_init(&cpu->mmu, config->ram, map);
     bt_foreign_init(cpu);

@@ -110,7 +110,7 @@ typedef struct Bt {
     uint8_t *stub_dispatch_rw, *stub_save_dispatch_rw, *stub_mem_slow_rw, *stub_group_slow_rw, *stub_commit_rw, *stub_exec_rw, *stub_exec_end_rw;
     uint8_t *stub_link_host_rw, *stub_link_slot_rw, *stub_indirect_rw, *stub_seg_slow_rw;
 
-    bool has_bmi2;
+    bool has_bmi2, has_xsaveopt;
     uint64_t xsave_mask;
     BtExit *link_from;  /* the edge that led to the dispatcher; linked when its target is found */
     uint32_t want_mode; /* what bt_dispatch() left for: translate rip for this mode */

@@ -131,6 +131,8 @@ struct BtCpu {
     const CpuHost *host;
     void *host_opaque;
     const CpuidModel *cpuid;
+    uint16_t xsave_at[8]; /* places of the XSAVE components beyond the legacy area in the standard format, the host's and so the guest's */
+    bool has_xsaveopt;    /* the host */
     /* What exec functions ask CPUID often, looked up once for the model (bt_has()). */
     const CpuidModel *features_of;
     uint32_t features;
@@ -150,6 +152,7 @@ struct BtCpu {
     uint8_t commit_kind;
     uint8_t commit_size;
     uint8_t commit_bounce_at; /* operand's offset in bounce[] */
+    uint32_t commit_desc; /* COMMIT_MASKED */
     Gva commit_gva;
     Gpa commit_gpa[2];
 

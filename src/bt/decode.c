@@ -82,6 +82,8 @@ unsigned insn_size_bytes(const Insn *insn, unsigned size)
     }
 }
 
+#define EVEX_B 0x10u /* in P2: broadcast, rounding, or SAE */
+
 /* Reading bytes: `cursor` walks; running out is remembered and reported once. */
 typedef struct Cursor {
     const uint8_t *bytes;
@@ -196,6 +198,8 @@ static void decode_memory_32(Insn *in, Cursor *c)
         in->base = in->code_size == 8 ? INSN_REG_RIP : INSN_REG_NONE;
         in->disp = (int32_t)cursor_value(c, 4);
     }
+    if (in->vsib && in->encoding == ENC_EVEX && in->code_size == 8 && !(in->evex[2] & 8))
+        in->index = (int8_t)(in->index | 16);
     if (in->mod == 1)
         in->disp = (int8_t)cursor_byte(c);
     else if (in->mod == 2)
@@ -215,6 +219,12 @@ static void decode_memory(Insn *in, Cursor *c)
         unsigned method = in->row->operand[k] >> 8;
         if (method == M_E || method == M_M || method == M_W || method == M_Q || method == M_FP || method == M_RK)
             in->mem_size = (uint8_t)insn_size_bytes(in, in->row->operand[k] & 0xff);
+    }
+    if (in->encoding == ENC_EVEX) {
+        if (in->evex[2] & EVEX_B)
+            in->mem_size = in->w ? 8 : 4; /* broadcast */
+        if (in->mod == 1)
+            in->disp *= in->row->attr & A_PACKED ? (int32_t)attr_element(in->row->attr) : in->mem_size;
     }
 }
 
@@ -252,6 +262,61 @@ static void decode_immediates(Insn *in, Cursor *c)
     }
 }
 
+/* decode_evex: after the 62 byte.  Returns false when these bytes are BOUND.  The bits that choose among rows and registers are taken apart;
+ * all three bytes are kept, for what only the host's CPU judges. */
+static bool decode_evex(Insn *in, Cursor *c)
+{
+    if (c->at >= c->limit) {
+        c->overrun = true;
+        return true;
+    }
+    if (in->code_size != 8 && c->bytes[c->at] < 0xc0)
+        return false;
+    for (unsigned i = 0; i < 3; i++)
+        in->evex[i] = cursor_byte(c);
+    uint8_t p0 = in->evex[0], p1 = in->evex[1], p2 = in->evex[2];
+    static const uint8_t pp[4] = {PP_NONE, PP_66, PP_F3, PP_F2};
+    in->encoding = ENC_EVEX;
+    in->w = p1 >> 7;
+    in->rex = (uint8_t)(0x40 | ((~p0 >> 5) & 7) | (in->w ? 8 : 0));
+    in->vvvv = (uint8_t)(((~p1 >> 3) & 15) | (p2 & 8 ? 0 : 16));
+    if (in->code_size != 8) {
+        in->rex &= 0x48;
+        in->vvvv &= 7;
+    }
+    in->vex_l = (p2 >> 5) & 3;
+    in->pp = pp[p1 & 3];
+    in->map = p0 & 7;
+    if (in->map > 3 || p0 & 8 || !(p1 & 4) || (in->code_size != 8 && !(p2 & 8)))
+        in->map = 0xff;
+    return true;
+}
+
+/* What an EVEX prefix says about registers and lengths once there is a ModRM byte; false: undefined. */
+static bool decode_evex_modrm(Insn *in)
+{
+    bool is_reg = in->modrm >= 0xc0;
+    if (is_reg && in->evex[2] & EVEX_B)
+        in->vex_l = 2; /* L'L is the rounding mode */
+    return in->vex_l != 3;
+}
+
+static void decode_evex_registers(Insn *in)
+{
+    if (in->code_size != 8)
+        return;
+    bool is_gpr_reg = false, is_gpr_rm = false;
+    for (unsigned k = 0; k < 4; k++) {
+        unsigned method = in->row->operand[k] >> 8;
+        is_gpr_reg |= method == M_G || method == M_MK;
+        is_gpr_rm |= method == M_E || method == M_R || method == M_RK;
+    }
+    if (!is_gpr_reg && !(in->evex[0] & 0x10))
+        in->reg |= 16;
+    if (in->mod == 3 && !is_gpr_rm && !(in->evex[0] & 0x40))
+        in->rm |= 16;
+}
+
 /* decode_vex: after the C4/C5 byte.  Returns false when these bytes are not a VEX prefix in this mode (LES/LDS). */
 static bool decode_vex(Insn *in, Cursor *c, uint8_t first)
 {
@@ -283,6 +348,21 @@ static bool decode_vex(Insn *in, Cursor *c, uint8_t first)
     static const uint8_t pp[4] = {PP_NONE, PP_66, PP_F3, PP_F2};
     in->pp = pp[p1 & 3];
     in->map = map <= 3 ? map : 0xff;
+    return true;
+}
+
+/* There are eight opmask registers: the bits that name more must not be set (SDM 2A 2.7). */
+static bool masks_exist(const Insn *in)
+{
+    for (unsigned k = 0; k < 4; k++) {
+        unsigned method = in->row->operand[k] >> 8;
+        if (method != M_MK)
+            continue;
+        if (in->rex & 4 || (in->encoding == ENC_EVEX && in->code_size == 8 && !(in->evex[0] & 0x10)))
+            return false;
+        if (in->encoding == ENC_VEX && in->vvvv > 7)
+            return false;
+    }
     return true;
 }
 
@@ -345,6 +425,15 @@ opcode:
             if (had_rex || has_any_prefix || in->map == 0xff || in->map == 0)
                 goto undefined;
         }
+    } else if (b == 0x62) {
+        bool had_rex = in->rex != 0;
+        if (decode_evex(in, &c)) {
+            b = cursor_byte(&c);
+            if (c.overrun)
+                goto overrun;
+            if (had_rex || has_any_prefix || in->map == 0xff || in->map == 0)
+                goto undefined;
+        }
     } else if (b == 0x0f) {
         in->map = MAP_0F;
         b = cursor_byte(&c);
@@ -367,6 +456,8 @@ opcode:
         }
         in->modrm = bytes[c.at];
         modrm_known = true;
+        if (in->encoding == ENC_EVEX && !decode_evex_modrm(in))
+            goto undefined;
     }
     unsigned first = chain_start[in->map][b], count = chain_count[in->map][b];
     for (unsigned i = 0; i < count && !in->row; i++)
@@ -390,6 +481,8 @@ opcode:
         in->mod = in->modrm >> 6;
         in->reg = (uint8_t)(((in->modrm >> 3) & 7) | (in->rex & 4 ? 8 : 0));
         in->rm = (uint8_t)((in->modrm & 7) | (in->rex & 1 ? 8 : 0));
+        if (in->encoding == ENC_EVEX)
+            decode_evex_registers(in);
         in->vsib = (attr & A_VSIB) != 0;
         unsigned method0 = in->row->operand[0] >> 8, method1 = in->row->operand[1] >> 8;
         bool is_system_move = method0 == M_C || method0 == M_D || method1 == M_C || method1 == M_D;
@@ -403,6 +496,8 @@ opcode:
     decode_immediates(in, &c);
     if (c.overrun)
         goto overrun;
+    if (!masks_exist(in))
+        goto undefined;
     if (in->lock && !(attr & A_LOCK && in->has_mem && in->row->access & ACC_W))
         goto undefined;
     if (in->encoding == ENC_VEX) {

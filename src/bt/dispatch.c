@@ -4,6 +4,7 @@
  * All of it runs while the guest's vector registers are live (see cpu.h), and leaves by returning or by cpu->unwind, which is the
  * dispatcher's stub.
  */
+#include "bt/exec-mask.h"
 #include "bt/exec.h"
 #include "bt/trace.h"
 #include "bt/translate.h"
@@ -362,6 +363,10 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
     cpu->bt->stat_mem_slow++;
     cpu->t1 = tlb_offset(gva);
     cpu->commit_kind = COMMIT_NONE;
+    if (desc & ACCESS_MASKED) {
+        locate(cpu, pc, NULL);
+        return bt_mask_begin(cpu, gva, desc);
+    }
     if (cpu->mode & MODE_CODE64) {
         if (!gva_is_canonical(gva) || !gva_is_canonical(gva + size - 1)) {
             locate(cpu, pc, NULL);
@@ -429,7 +434,9 @@ uint32_t bt_commit(BtCpu *cpu, const uint8_t *pc, uint64_t host_flags)
 {
     unsigned kind = cpu->commit_kind;
     cpu->commit_kind = COMMIT_NONE;
-    if (kind == COMMIT_CODE) {
+    if (kind == COMMIT_MASKED) {
+        bt_mask_commit(cpu);
+    } else if (kind == COMMIT_CODE) {
         bt_code_written(cpu, cpu->commit_gpa[0], cpu->commit_size);
     } else {
         Piece pieces[2];

@@ -1,5 +1,5 @@
 /*
- * Saving and restoring x87, SSE and AVX state for the guest.
+ * Saving and restoring x87, SSE, AVX and AVX-512 state for the guest.
  *
  * The state is in the host's own registers; the host's FXSAVE/XSAVE/FNSAVE writes it to an aligned buffer, which is then laid out in guest
  * memory as the guest's mode asks.  Instruction and data pointers would be addresses of translated code: they read as
@@ -10,12 +10,46 @@
 
 /* Offsets in the FXSAVE and standard XSAVE image. */
 enum { AT_OPCODE = 6, AT_POINTERS = 8, AT_MXCSR = 24, AT_MXCSR_MASK = 28, AT_X87 = 32, AT_XMM = 160, AT_HEADER = 512, AT_AVX = 576 };
-enum { HEADER_BV = AT_HEADER, HEADER_COMP = AT_HEADER + 8, IMAGE_SIZE = 832 };
-enum { COMP_X87 = 1, COMP_SSE = 2, COMP_AVX = 4, COMP_ALL = 7 };
+enum { HEADER_BV = AT_HEADER, HEADER_COMP = AT_HEADER + 8 };
+enum { COMP_X87 = 1, COMP_SSE = 2, COMP_AVX = 4, COMP_MASKS = 0x20, COMP_ALL = 0xe7 };
+
+/* Components beyond the legacy area: AVX, opmask, upper halves of ZMM0–15, ZMM16–31. */
+#define COMP_FIRST 2u
+#define COMP_LAST  7u
+static const uint16_t comp_size[] = {0, 0, 256, 0, 0, 64, 512, 1024};
 
 typedef struct Image {
     uint8_t bytes[X86_XSAVE_SIZE] __attribute__((aligned(64)));
 } Image;
+
+/* Where component @i is.  @format: the components of a compacted image, 0: standard format. */
+static unsigned comp_at(const BtCpu *cpu, unsigned i, uint64_t format)
+{
+    unsigned at = AT_AVX;
+    if (!format)
+        return i == COMP_FIRST ? AT_AVX : cpu->xsave_at[i];
+    for (unsigned k = COMP_FIRST; k < i; k++)
+        at += format >> k & 1 ? comp_size[k] : 0; /* every size is a multiple of 64, so alignment adds nothing */
+    return at;
+}
+
+/* Bytes of component @i that exist in the guest's mode: outside 64-bit code there are 8 registers. */
+static unsigned comp_used(const BtCpu *cpu, unsigned i)
+{
+    bool is_64 = bt_code64(cpu);
+    return is_64 || i == 5 ? comp_size[i] : i == 7 ? 0 : comp_size[i] / 2;
+}
+
+uint32_t bt_xsave_size(const BtCpu *cpu, uint64_t which, bool is_compact)
+{
+    unsigned end = AT_AVX;
+    for (unsigned i = COMP_FIRST; i <= COMP_LAST; i++) {
+        unsigned here = comp_at(cpu, i, is_compact ? which | 3 : 0) + comp_size[i];
+        if (which >> i & 1 && here > end)
+            end = here;
+    }
+    return end;
+}
 
 /* fpu_borrow: when the guest's state is parked (tests, the dispatcher), brings it into the registers.  Returns whether to park
  * it again.  Nothing between the two may raise. */
@@ -72,8 +106,9 @@ void ex_fpu_check(BtCpu *cpu, const Insn *insn)
     uint64_t cr0 = cpu->mmu.cr0;
     bool is_vex = insn->encoding != ENC_LEGACY;
     bool is_sse = attr & (A_SSE | A_AVX);
+    uint64_t vex_xcr0 = attr & A_AVX512 ? 0xe6 : 6;
     if (is_sse && is_vex) {
-        if (!(cpu->mmu.cr4 & X86_CR4_OSXSAVE) || (cpu->xcr0 & 6) != 6 || !bt_is_protected(cpu))
+        if (!(cpu->mmu.cr4 & X86_CR4_OSXSAVE) || (cpu->xcr0 & vex_xcr0) != vex_xcr0 || !bt_is_protected(cpu))
             bt_raise(cpu, X86_EXC_UD);
         check_task_switched(cpu, X86_CR0_TS);
     } else if (is_sse) {
@@ -141,7 +176,7 @@ static uint64_t xsave_begin(BtCpu *cpu, const Insn *insn, MmuAccess access, Gva 
 }
 
 /* Writes the components @which of @image; @mxcsr with its mask where asked. */
-static void write_components(BtCpu *cpu, Gva gva, const Image *image, uint64_t which, bool with_mxcsr)
+static void write_components(BtCpu *cpu, Gva gva, const Image *image, uint64_t which, bool with_mxcsr, uint64_t format)
 {
     unsigned nxmm = xmm_count(cpu);
     if (which & COMP_X87) {
@@ -152,8 +187,9 @@ static void write_components(BtCpu *cpu, Gva gva, const Image *image, uint64_t w
         bt_write_block(cpu, gva + AT_MXCSR, image->bytes + AT_MXCSR, 8);
     if (which & COMP_SSE)
         bt_write_block(cpu, gva + AT_XMM, image->bytes + AT_XMM, 16 * nxmm);
-    if (which & COMP_AVX)
-        bt_write_block(cpu, gva + AT_AVX, image->bytes + AT_AVX, 16 * nxmm);
+    for (unsigned i = COMP_FIRST; i <= COMP_LAST; i++)
+        if (which >> i & 1)
+            bt_write_block(cpu, gva + comp_at(cpu, i, format), image->bytes + comp_at(cpu, i, 0), comp_used(cpu, i));
 }
 
 /* XSAVE writes every requested component, XSAVEOPT those not in their initial state. */
@@ -162,7 +198,7 @@ static void xsave_standard(BtCpu *cpu, const Insn *insn, bool only_in_use)
     Image image;
     Gva gva;
     uint64_t requested = xsave_begin(cpu, insn, MMU_WRITE, &gva);
-    bt_probe(cpu, gva, requested & COMP_AVX ? IMAGE_SIZE : AT_AVX, MMU_WRITE, bt_mmu_index(cpu));
+    bt_probe(cpu, gva, bt_xsave_size(cpu, requested, false), MMU_WRITE, bt_mmu_index(cpu));
     uint64_t old_bv = bt_load(cpu, gva + HEADER_BV, 8);
     image_take(cpu, &image);
     uint64_t in_use = host_load(image.bytes + HEADER_BV, 8) & requested;
@@ -175,10 +211,11 @@ static void xsave_standard(BtCpu *cpu, const Insn *insn, bool only_in_use)
         }
         if (requested & ~in_use & COMP_SSE)
             mem_clear(image.bytes + AT_XMM, 256);
-        if (requested & ~in_use & COMP_AVX)
-            mem_clear(image.bytes + AT_AVX, 256);
+        for (unsigned i = COMP_FIRST; i <= COMP_LAST; i++)
+            if ((requested & ~in_use) >> i & 1)
+                mem_clear(image.bytes + comp_at(cpu, i, 0), comp_size[i]);
     }
-    write_components(cpu, gva, &image, only_in_use ? in_use : requested, requested & (COMP_SSE | COMP_AVX));
+    write_components(cpu, gva, &image, only_in_use ? in_use : requested, requested & (COMP_SSE | COMP_AVX), 0);
     bt_store(cpu, gva + HEADER_BV, 8, (old_bv & ~requested) | in_use);
 }
 
@@ -199,19 +236,19 @@ void ex_xsaveopt(BtCpu *cpu, const Insn *insn)
     xsave_standard(cpu, insn, true);
 }
 
-/* Compacted: AVX, the only component after the legacy area, still comes right behind the header. */
+/* Compacted: the requested components stand one behind the other. */
 void ex_xsavec(BtCpu *cpu, const Insn *insn)
 {
     Image image;
     Gva gva;
     check_xsave_feature(cpu, 1);
     uint64_t requested = xsave_begin(cpu, insn, MMU_WRITE, &gva);
-    bt_probe(cpu, gva, requested & COMP_AVX ? IMAGE_SIZE : AT_AVX, MMU_WRITE, bt_mmu_index(cpu));
+    bt_probe(cpu, gva, bt_xsave_size(cpu, requested, true), MMU_WRITE, bt_mmu_index(cpu));
     image_take(cpu, &image);
     uint64_t in_use = host_load(image.bytes + HEADER_BV, 8) & requested;
     if (requested & COMP_SSE && host_load(image.bytes + AT_MXCSR, 4) != 0x1f80)
         in_use |= COMP_SSE;
-    write_components(cpu, gva, &image, in_use, in_use & COMP_SSE);
+    write_components(cpu, gva, &image, in_use, in_use & COMP_SSE, requested | (uint64_t)1 << 63);
     bt_store(cpu, gva + HEADER_BV, 8, in_use);
     bt_store(cpu, gva + HEADER_COMP, 8, requested | (uint64_t)1 << 63);
 }
@@ -231,8 +268,9 @@ void ex_xrstor(BtCpu *cpu, const Insn *insn)
             reserved |= host_load(memory.bytes + AT_HEADER + i, 8);
     if (reserved || format & ~cpu->xcr0 || bv & ~format)
         bt_raise_code(cpu, X86_EXC_GP, 0);
-    if (requested & bv & COMP_AVX)
-        bt_read_block(cpu, gva + AT_AVX, memory.bytes + AT_AVX, 16 * xmm_count(cpu));
+    for (unsigned i = COMP_FIRST; i <= COMP_LAST; i++)
+        if ((requested & bv) >> i & 1)
+            bt_read_block(cpu, gva + comp_at(cpu, i, is_compact ? comp : 0), memory.bytes + comp_at(cpu, i, 0), comp_used(cpu, i));
 
     unsigned xmm_bytes = 16 * xmm_count(cpu);
     uint64_t initial = requested & ~bv, loaded = requested & bv;
@@ -253,19 +291,25 @@ void ex_xrstor(BtCpu *cpu, const Insn *insn)
     }
     if (requested & COMP_SSE && !(image_bv & COMP_SSE))
         mem_clear(image.bytes + AT_XMM, 256);
-    if (requested & COMP_AVX && !(image_bv & COMP_AVX))
-        mem_clear(image.bytes + AT_AVX, 256);
     if (loaded & COMP_SSE)
         mem_copy(image.bytes + AT_XMM, memory.bytes + AT_XMM, xmm_bytes);
     else if (initial & COMP_SSE)
         mem_clear(image.bytes + AT_XMM, xmm_bytes);
-    if (loaded & COMP_AVX)
-        mem_copy(image.bytes + AT_AVX, memory.bytes + AT_AVX, xmm_bytes);
-    else if (initial & COMP_AVX)
-        mem_clear(image.bytes + AT_AVX, xmm_bytes);
-    /* Registers 8–15 survive outside 64-bit code, so those components are always loaded as data there. */
-    image_bv |= loaded | (bt_code64(cpu) ? 0 : initial & (COMP_SSE | COMP_AVX));
-    image_bv &= ~(initial & (bt_code64(cpu) ? COMP_ALL : COMP_X87));
+    for (unsigned i = COMP_FIRST; i <= COMP_LAST; i++) {
+        uint8_t *at = image.bytes + comp_at(cpu, i, 0);
+        if (!(requested >> i & 1))
+            continue;
+        if (!(image_bv >> i & 1))
+            mem_clear(at, comp_size[i]);
+        if (loaded >> i & 1)
+            mem_copy(at, memory.bytes + comp_at(cpu, i, 0), comp_used(cpu, i));
+        else
+            mem_clear(at, comp_used(cpu, i));
+    }
+    /* Registers 8–31 survive outside 64-bit code, so those components are always loaded as data there. */
+    uint64_t whole = bt_code64(cpu) ? COMP_ALL : COMP_X87 | COMP_MASKS;
+    image_bv |= loaded | (initial & ~whole);
+    image_bv &= ~(initial & whole);
     host_store(image.bytes + HEADER_BV, 8, image_bv);
     image_put(cpu, &image, requested);
 }

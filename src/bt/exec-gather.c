@@ -5,6 +5,7 @@
  * gather is restartable: what was loaded before a fault is in the destination, and its mask element is clear.
  * Source: SDM 2D VGATHERDPS and the others named; SDM 1 9.5.1 (MMX and the x87 tags).
  */
+#include "bt/exec-mask.h"
 #include "bt/insn-table.h"
 #include "bt/mem.h"
 
@@ -42,6 +43,15 @@ static void vector_read_low(unsigned reg, Vector *out)
     }
 }
 
+/* The mask of a gather that may yet fault: what is above goes only when it is through. */
+static void mask_progress(const BtCpu *cpu, unsigned reg, const Vector *in)
+{
+    if (bt_fpu_mask(cpu) & 0x40)
+        bt_zmm_merge(reg, in->byte);
+    else
+        vector_write(reg, in);
+}
+
 static bool element_selected(const Vector *mask, unsigned i, unsigned size) { return mask->byte[i * size + size - 1] & 0x80; }
 
 static uint64_t address_cut(const Insn *insn, uint64_t offset)
@@ -73,7 +83,7 @@ void ex_gather(BtCpu *cpu, const Insn *insn)
         }
         /* Kept up to date, because the next element may fault. */
         host_store(mask.byte + i * data_size, data_size, 0);
-        vector_write(mask_reg, &mask);
+        mask_progress(cpu, mask_reg, &mask);
     }
     mem_clear(data.byte + count * data_size, 32 - count * data_size);
     mem_clear(&mask, sizeof mask);

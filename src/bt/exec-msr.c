@@ -204,9 +204,9 @@ void ex_cpuid(BtCpu *cpu, const Insn *insn)
         edx = cpu->index;
         break;
     case 0xd:
-        /* Size of the area for the components enabled in XCR0; AVX is the only one beyond the legacy area (SDM 1 13.2). */
+        /* Size of the area for the components enabled in XCR0, in standard and in compacted format (SDM 1 13.2). */
         if (subleaf <= 1)
-            ebx = cpu->xcr0 & 4 ? 832 : 576;
+            ebx = bt_xsave_size(cpu, cpu->xcr0, subleaf == 1);
         break;
     case 0x8000001e:
         if (model && eax | ebx | ecx)
@@ -364,7 +364,8 @@ void ex_xsetbv(BtCpu *cpu, const Insn *insn)
         bt_raise(cpu, X86_EXC_UD);
     bt_require_cpl0(cpu);
     uint64_t supported = cpu->cpuid ? cpu->cpuid->xcr0_mask : 3;
-    if ((uint32_t)cpu->gpr[X86_RCX] != 0 || value & ~supported || !(value & 1) || (value & 6) == 4)
+    if ((uint32_t)cpu->gpr[X86_RCX] != 0 || value & ~supported || !(value & 1) || (value & 6) == 4 ||
+        (value & 0xe0 && (value & 0xe6) != 0xe6))
         bt_raise_code(cpu, X86_EXC_GP, 0);
     cpu->xcr0 = value;
     cpu->mode_dirty = true;

@@ -86,6 +86,9 @@ EXEC(ex_rdtsc);     /* 0F 31 */
 EXEC(ex_ud);        /* 0F 0B, 0F B9, 0F FF: #UD */
 EXEC(ex_fpu_check); /* raises what CR0.EM/TS, CR4 and XCR0 say about the row's A_X87, A_MMX, A_SSE, A_AVX; else returns */
 
+/* bt_xsave_size: bytes of an XSAVE area with the components @which, in standard or compacted format (exec-fpu.c). */
+uint32_t bt_xsave_size(const BtCpu *cpu, uint64_t which, bool is_compact);
+
 /* Shared by the exec files. */
 
 /* Registers by size; 4-byte writes clear the upper half.  bt_get_reg8/bt_set_reg8 know AH–BH. */

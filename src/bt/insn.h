@@ -112,7 +112,17 @@ typedef enum InsnHow {
 #define A_VSIB  0x100000u /* gather: vector index */
 #define A_WO    0x400000u /* operand[0] is written without being read (mov-like); 8- and 16-bit registers still merge */
 #define A_W2    0x800000u /* operand[1] is written as well (XCHG, XADD, MULX) */
+#define A_AVX512 0x1000000u /* needs OSXSAVE and XCR0[7:5] = 7 and XCR0[2:1] = 3 */
+#define A_PACKED 0x2000000u /* compress, expand: the elements that the mask selects stand together in memory */
+/* Bytes of memory that a bit of the mask governs, and of the register operand it stands for: see insn-evex.def. */
+#define A_LOG2_(n) ((n) == 8 ? 4u : (n) == 4 ? 3u : (n) == 2 ? 2u : (n) == 1 ? 1u : 0u)
+#define A_ELEMENT(n) (A_LOG2_(n) << 26)
+#define A_GRANULE(n) (A_LOG2_(n) << 29)
 #define A_ALIGN 0x200000u /* memory operand must be naturally aligned (legacy SSE, 16 bytes); the host enforces it */
+
+/* attr_element, attr_granule: 0 as in A_ELEMENT and A_GRANULE. */
+static inline unsigned attr_element(uint32_t attr) { return (1u << (attr >> 26 & 7)) >> 1; }
+static inline unsigned attr_granule(uint32_t attr) { return (1u << (attr >> 29)) >> 1; }
 
 typedef struct InsnRow {
     const char *name;  /* SDM mnemonic, lower case; NULL ends the table */
@@ -151,8 +161,8 @@ struct Insn {
     uint8_t addrsize;  /* 2, 4, 8 */
     bool lock, rep, repne, opsize_prefix;
     uint8_t rex;       /* 0x40 | WRXB, 0 when there is none */
-    bool w;            /* REX.W or VEX.W */
-    uint8_t vex_l;     /* 0: 128, 1: 256, 2: 512 */
+    bool w;            /* REX.W, VEX.W or EVEX.W */
+    uint8_t vex_l;     /* 0: 128, 1: 256, 2: 512; L'L of EVEX where it is the rounding mode: 2 */
     uint8_t vvvv;      /* register number, 0 when unused */
     uint8_t pp;        /* InsnPrefix in force: the mandatory one */
     uint8_t segment;   /* X86_*: the segment of the memory operand, default or overridden */
@@ -164,6 +174,12 @@ struct Insn {
     uint8_t mem_size;            /* bytes the ModRM memory operand has; 0: exec knows */
     uint8_t evex[3];             /* P0–P2 of an EVEX prefix */
 };
+
+/* insn_is_masked: an EVEX instruction whose mask decides which elements of its memory operand are touched. */
+static inline bool insn_is_masked(const Insn *insn)
+{
+    return insn->encoding == ENC_EVEX && insn->evex[2] & 7 && attr_element(insn->row->attr);
+}
 
 /* insn_size_bytes: bytes of an operand with size letter @size in @insn. */
 unsigned insn_size_bytes(const Insn *insn, unsigned size);

@@ -221,7 +221,10 @@ void bt_fpu_park(BtCpu *cpu)
     uint64_t mask = bt_fpu_mask(cpu);
     if (!cpu->fpu_live)
         return;
-    __asm__ volatile("xsave64 %0" : "+m"(cpu->xsave) : "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+    if (cpu->has_xsaveopt) /* guests that do not use AVX-512 need not pay for it */
+        __asm__ volatile("xsaveopt64 %0" : "+m"(cpu->xsave) : "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+    else
+        __asm__ volatile("xsave64 %0" : "+m"(cpu->xsave) : "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
     __asm__ volatile("fninit; ldmxcsr %0" : : "m"(default_mxcsr));
     if (mask & 4)
         __asm__ volatile("vzeroupper");

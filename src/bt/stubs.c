@@ -43,7 +43,7 @@ static void test_rax(Emit *e) { e_rr(e, true, 0x85, H_RAX, H_RAX); }
 
 static void e_ret(Emit *e) { e8(e, 0xc3); }
 
-/* XSAVE64 (4) or XRSTOR64 (5) of gs:[xsave] under @mask */
+/* XSAVE64 (4), XRSTOR64 (5) or XSAVEOPT64 (6) of gs:[xsave] under @mask */
 static void e_xsave(Emit *e, unsigned digit, uint64_t mask)
 {
     e_mov_imm(e, H_RAX, (uint32_t)mask);
@@ -82,7 +82,7 @@ static void emit_dispatch(Bt *bt, Emit *e)
     e_jmp_reg(e, H_T0);
 
     e_patch32(leave, e->p);
-    e_xsave(e, 4, bt->xsave_mask);
+    e_xsave(e, bt->has_xsaveopt ? 6 : 4, bt->xsave_mask);
     e8(e, 0xdb); /* fninit */
     e8(e, 0xe3);
     if (bt->xsave_mask & 4) { /* vzeroupper */

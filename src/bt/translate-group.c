@@ -209,7 +209,7 @@ static void member_add_mem(Pass *p, unsigned i, const Insn *in, unsigned size, b
 {
     Tr *t = p->t;
     bool wide = tr_is64(t), fs_gs = in->segment == X86_FS || in->segment == X86_GS;
-    if (in->addrsize != t->word || size == 0 || in->vsib || in->row->attr & A_BITS || (fs_gs && !wide))
+    if (in->addrsize != t->word || size == 0 || in->vsib || in->row->attr & A_BITS || insn_is_masked(in) || (fs_gs && !wide))
         return;
     TrGroup key = {.base = SYM_ZERO, .index = SYM_ZERO, .scale = 1, .segment = fs_gs ? in->segment : TR_NO_SEGMENT, .epoch = p->epoch};
     int64_t at = in->disp;

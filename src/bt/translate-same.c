@@ -136,6 +136,38 @@ static void same_allocate(Same *s)
 
 static bool byte_needs_rex(const Gpr *g) { return g->guest >= 0 && g->is_byte && !g->is_high && g->host >= 4 && g->host < 8; }
 
+/* Writes an EVEX instruction: the prefix as the guest has it, but for the fields whose registers changed. */
+static void same_encode_evex(Emit *e, const Same *s, unsigned reg, unsigned rm, unsigned base)
+{
+    const Insn *in = s->in;
+    uint8_t p0 = in->evex[0], p1 = (uint8_t)((in->evex[1] & 0x7f) | (in->w ? 0x80 : 0));
+    if (s->reg.guest >= 0 || in->code_size != 8)
+        p0 = (uint8_t)((p0 & ~0x80) | (~reg & 8) << 4);
+    if (in->has_mem)
+        p0 = (uint8_t)((p0 & ~0x20) | 0x40 | (~base & 8) << 2);
+    else if (s->rm.guest >= 0 || in->code_size != 8)
+        p0 = (uint8_t)((p0 & ~0x60) | 0x40 | (~rm & 8) << 2);
+    if (in->code_size != 8) {
+        p0 |= 0x10;
+        p1 |= 0x40;
+    }
+    e8(e, 0x62);
+    e8(e, p0);
+    e8(e, p1);
+    e8(e, in->evex[2]);
+    e8(e, s->opcode);
+    if (!in->has_mem) {
+        e8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    } else if (s->mem_disp == 0) { /* the base is T0 or T2, which need no displacement */
+        e8(e, (reg & 7) << 3 | (base & 7));
+    } else { /* never the short form, which EVEX scales */
+        e8(e, 0x80 | (reg & 7) << 3 | (base & 7));
+        e32(e, (uint32_t)s->mem_disp);
+    }
+    for (unsigned i = in->imm_at; i < in->length; i++)
+        e8(e, in->bytes[i]);
+}
+
 /* Writes the instruction. */
 static void same_encode(Emit *e, const Same *s)
 {
@@ -152,6 +184,10 @@ static void same_encode(Emit *e, const Same *s)
     unsigned rex_b = in->has_mem ? base : rm_in_memory ? 0 : rm;
     if (rm_in_memory)
         e8(e, 0x65);
+    if (in->encoding == ENC_EVEX) {
+        same_encode_evex(e, s, reg, rm, base);
+        return;
+    }
     if (in->encoding == ENC_VEX) {
         static const uint8_t pp[5] = {0, 1, 2, 3, 0};
         unsigned vvvv = s->vvvv.guest >= 0 ? s->vvvv.host : in->vvvv;
@@ -242,6 +278,15 @@ static void same_bit_address(Tr *t, const Insn *in)
     e_store_gs(e, H_T1, CPU_OFF(scratch[2]));
 }
 
+/* What the slow path must know about the elements that the mask of @in selects. */
+static uint32_t masked_access(const Insn *in)
+{
+    uint32_t attr = in->row->attr;
+    unsigned element = attr_element(attr), granule = attr_granule(attr), bits = granule ? (16u << in->vex_l) / granule : 1;
+    return ACCESS_MASKED | (attr & A_PACKED ? ACCESS_PACKED : 0) | (in->evex[2] & 7u) << ACCESS_MASK_SHIFT |
+           (unsigned)__builtin_ctz(element) << ACCESS_ELEMENT_SHIFT | (unsigned)__builtin_ctz(bits) << ACCESS_MASK_BITS_SHIFT;
+}
+
 void tr_same(Tr *t, const Insn *in)
 {
     Emit *e = &t->e;
@@ -259,6 +304,8 @@ void tr_same(Tr *t, const Insn *in)
             access |= ACCESS_LOCKED;
         if ((in->row->attr & A_NOW) || !access)
             access = in->row->access & ACC_W ? access : ACCESS_READ;
+        if (insn_is_masked(in))
+            access |= masked_access(in);
         if (is_bit_string) {
             tr_group_begin(t, in, TR_MEMBER_MEM); /* never in one */
             tr_address(t, in);

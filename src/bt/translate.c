@@ -143,16 +143,16 @@ static void (*row_refusal(const Tr *t, const Insn *in))(BtCpu *, const Insn *)
     uint32_t attr = in->row->attr, mode = t->mode;
     if (attr & A_PM && !(mode & MODE_PM))
         return ex_ud;
-    if (in->encoding == ENC_VEX && !(mode & MODE_PM))
+    if (in->encoding != ENC_LEGACY && !(mode & MODE_PM))
         return ex_ud;
     if (attr & A_CPL0 && !(mode & MODE_CPL0))
         return ex_gp0;
-    bool vex = in->encoding == ENC_VEX && attr & A_AVX;
+    bool vex = in->encoding != ENC_LEGACY && attr & A_AVX;
     if (attr & (A_X87 | A_MMX | A_SSE | A_AVX) && mode & MODE_NO_FPU)
         return ex_fpu_check;
     if (attr & A_SSE && in->encoding == ENC_LEGACY && mode & MODE_NO_SSE)
         return ex_fpu_check;
-    if (vex && mode & MODE_NO_AVX)
+    if (vex && (mode & MODE_NO_AVX || (attr & A_AVX512 && mode & MODE_NO_AVX512)))
         return ex_fpu_check;
     return NULL;
 }

@@ -43,6 +43,15 @@ void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc);
 #define ACCESS_WRITE    0x200u
 #define ACCESS_STACK    0x400u /* #SS rather than #GP */
 #define ACCESS_LOCKED   0x800u /* atomic against the other vCPUs */
+/* An EVEX mask selects elements: its register, bytes of an element in memory, how many bits count. */
+#define ACCESS_MASKED   0x1000000u
+#define ACCESS_PACKED   0x8000u /* the selected elements stand together */
+#define ACCESS_MASK(d)  ((d) >> 16 & 7)
+#define ACCESS_ELEMENT(d) (1u << ((d) >> 19 & 3))
+#define ACCESS_MASK_BITS(d) (1u << ((d) >> 21 & 7))
+#define ACCESS_MASK_SHIFT 16
+#define ACCESS_ELEMENT_SHIFT 19
+#define ACCESS_MASK_BITS_SHIFT 21
 #define ACCESS_SEG_SHIFT 12
 #define ACCESS_SEG(d)   ((d) >> ACCESS_SEG_SHIFT & 7)
 
@@ -53,4 +62,4 @@ void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc);
 uint8_t *bt_group_slow(BtCpu *cpu, Gva gva, uint32_t desc);
 
 /* What bt_commit() has to do after a store whose operand was not plain RAM. */
-enum { COMMIT_NONE, COMMIT_CODE, COMMIT_BOUNCE };
+enum { COMMIT_NONE, COMMIT_CODE, COMMIT_BOUNCE, COMMIT_MASKED };

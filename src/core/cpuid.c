@@ -33,6 +33,11 @@ static const struct {
     { "clwb", 7, 0, EBX, 24, OURS },       { "sha-ni", 7, 0, EBX, 29, HOST },      { "umip", 7, 0, ECX, 2, OURS },
     { "gfni", 7, 0, ECX, 8, HOST },        { "vaes", 7, 0, ECX, 9, HOST },         { "vpclmulqdq", 7, 0, ECX, 10, HOST },
     { "rdpid", 7, 0, ECX, 22, OURS },      { "fsrm", 7, 0, EDX, 4, OURS },         { "avx-vnni", 7, 1, EAX, 4, HOST },
+    { "avx512f", 7, 0, EBX, 16, HOST },    { "avx512dq", 7, 0, EBX, 17, HOST },    { "avx512ifma", 7, 0, EBX, 21, HOST },
+    { "avx512cd", 7, 0, EBX, 28, HOST },   { "avx512bw", 7, 0, EBX, 30, HOST },    { "avx512vl", 7, 0, EBX, 31, HOST },
+    { "avx512vbmi", 7, 0, ECX, 1, HOST },  { "avx512-vbmi2", 7, 0, ECX, 6, HOST }, { "avx512-vnni", 7, 0, ECX, 11, HOST },
+    { "avx512-bitalg", 7, 0, ECX, 12, HOST },       { "avx512-vpopcntdq", 7, 0, ECX, 14, HOST },
+    { "avx512-vp2intersect", 7, 0, EDX, 8, HOST },  { "avx512-bf16", 7, 1, EAX, 5, HOST },
     { "xsaveopt", 0xd, 1, EAX, 0, HOST },  { "xsavec", 0xd, 1, EAX, 1, HOST },     { "xgetbv1", 0xd, 1, EAX, 2, HOST },
     /* Speculation: a translator's guest is safe from it by other means.  With these a kernel takes "enhanced IBRS", which costs nothing, rather
      * than return trampolines, which cost much. */
@@ -48,6 +53,11 @@ static const struct {
 /* AMD repeats these bits of leaf 1 EDX in 0x80000001 EDX. */
 #define REPEATED_EDX 0x0183f3ffu
 #define AVX_XCR0 4u
+#define AVX512_XCR0 0xe0u
+
+/* XSAVE components of AVX-512: opmask, upper halves of ZMM0–15, ZMM16–31.  Their places are the host's. */
+enum { AVX512_FIRST = 5, AVX512_LAST = 7 };
+static const uint16_t avx512_sizes[] = { 64, 512, 1024 };
 
 /* IA32_ARCH_CAPABILITIES: RDCL_NO IBRS_ALL SKIP_L1DFL_VMENTRY SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO FBSDP_NO PSDP_NO BHI_NO
  * PBRSB_NO GDS_NO RFDS_NO (SDM 4 table 2-2): a translator's guest cannot speculate past its own pages' tables. */
@@ -115,6 +125,40 @@ static bool host_has(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit
     return false;
 }
 
+/* The host's kernel has turned AVX-512 on (XCR0). */
+static bool host_enables_avx512(void)
+{
+    uint32_t low, high;
+    if (!host_has(1, 0, ECX, 27))
+        return false;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & AVX512_XCR0) == AVX512_XCR0;
+}
+
+/* AVX-512 is offered with AVX2 and its own parts F and BW (the translator moves 64-bit masks), or not at all. */
+static void avx512_settle(CpuidModel *model, bool has_avx)
+{
+    bool has_it = has_avx && cpuid_model_has(model, "avx2") && cpuid_model_has(model, "avx512f") && host_has(7, 0, EBX, 30) &&
+                  host_enables_avx512();
+    for (size_t i = 0; i < G_N_ELEMENTS(features) && !has_it; i++)
+        if (!strncmp(features[i].name, "avx512", 6))
+            *leaf_reg(model, features[i].leaf, features[i].subleaf, features[i].reg) &= ~(1u << features[i].bit);
+    uint32_t end = 832;
+    for (unsigned k = AVX512_FIRST; k <= AVX512_LAST; k++) {
+        uint32_t reg[4] = { 0 }, size = avx512_sizes[k - AVX512_FIRST];
+        if (has_it)
+            host_leaf(0xd, k, reg);
+        *leaf_reg(model, 0xd, k, EAX) = has_it ? size : 0;
+        *leaf_reg(model, 0xd, k, EBX) = reg[EBX];
+        end = MAX(end, reg[EBX] + size);
+    }
+    if (has_it) {
+        model->xcr0_mask |= AVX512_XCR0;
+        *leaf_reg(model, 0xd, 0, EAX) = (uint32_t)model->xcr0_mask;
+        *leaf_reg(model, 0xd, 0, ECX) = end;
+    }
+}
+
 void cpuid_model_settle(CpuidModel *model)
 {
     *leaf_reg(model, 0x80000001, 0, EDX) &= ~REPEATED_EDX;
@@ -126,6 +170,7 @@ void cpuid_model_settle(CpuidModel *model)
     *leaf_reg(model, 0xd, 0, ECX) = !has_xsave ? 0 : has_avx ? 832 : 576;
     *leaf_reg(model, 0xd, 2, EAX) = has_avx ? 256 : 0;
     *leaf_reg(model, 0xd, 2, EBX) = has_avx ? 576 : 0;
+    avx512_settle(model, has_avx);
     if (!has_xsave)
         *leaf_reg(model, 0xd, 1, EAX) = 0;
 }
@@ -140,7 +185,8 @@ void cpuid_model_init(CpuidModel *out_model)
     leaf_add(model, 7, 1);
     leaf_add(model, 0xd, 0);
     leaf_add(model, 0xd, 1);
-    leaf_add(model, 0xd, 2);
+    for (int k = 2; k <= AVX512_LAST; k++)
+        leaf_add(model, 0xd, k);
     leaf_add_text(model, 0x40000000, "\x10\0\0\x40VMwareVMware"); /* what goes with it: core/vmware.h */
     leaf_add(model, 0x40000010, -1);
     leaf_add(model, 0x80000000, -1)->eax = 0x80000021;

@@ -69,6 +69,14 @@ static void random_st(Rng *rng, uint8_t *out)
     memcpy(out + 8, &exponent, 2);
 }
 
+static bool oracle_has_avx512(void)
+{
+    static int known = -1;
+    if (known < 0)
+        known = oracle_xsave(5) != 0;
+    return known;
+}
+
 static void random_vectors(Rng *rng, OracleState *s)
 {
     memset(s->fx, 0, sizeof s->fx);
@@ -95,6 +103,18 @@ static void random_vectors(Rng *rng, OracleState *s)
         memcpy(s->fx + 160 + 8 * i, &v, 8);
         v = interesting(rng);
         memcpy(s->ymm_high + 8 * i, &v, 8);
+    }
+    if (!oracle_has_avx512())
+        return;
+    for (unsigned i = 0; i < 8; i++)
+        s->mask[i] = chance(rng, 30) ? rng_next(rng) & rng_next(rng) & rng_next(rng) : chance(rng, 10) ? 0 : rng_next(rng);
+    for (unsigned i = 0; i < 64; i++) {
+        uint64_t v = interesting(rng);
+        memcpy(s->zmm_high + 8 * i, &v, 8);
+    }
+    for (unsigned i = 0; i < 128; i++) {
+        uint64_t v = interesting(rng);
+        memcpy(s->zmm + 8 * i, &v, 8);
     }
 }
 
@@ -124,6 +144,8 @@ const char *generate_skip_reason(const InsnRow *row, unsigned code_size)
                                          "jmp far", "rdpkru", "wrpkru", "invpcid", "sysexit", "sysret", "monitor", "mwait", NULL};
     static const char *const loads_segment[] = {"lss", "lfs", "lgs", "les", "lds", NULL};
     static const char *const saves_pointers[] = {"xsave", "xsavec", "xsaveopt", "xsaves", "xrstor", "xrstors", "fnsave", "fnstenv", "fxsave", NULL};
+    if (row->attr & A_AVX512 && !oracle_has_avx512())
+        return "the host has no AVX-512";
     if (row->attr & (code_size == 8 ? A_I64 : A_O64))
         return "not in code of this size";
     if (row->operand[0] >> 8 == M_C || row->operand[0] >> 8 == M_D || row->operand[1] >> 8 == M_C || row->operand[1] >> 8 == M_D)
@@ -156,11 +178,12 @@ typedef struct Gen {
     uint64_t rip;             /* of the instruction being made */
     bool is64;
     unsigned nregs;           /* GPRs and vector registers there are */
+    int32_t disp8_unit;       /* what a one-byte displacement counts */
 } Gen;
 
 static bool row_has_modrm(const InsnRow *row)
 {
-    static const uint8_t methods[] = {M_E, M_G, M_M, M_R, M_V, M_W, M_U, M_P, M_Q, M_N, M_S, M_C, M_D, M_FP, M_ST};
+    static const uint8_t methods[] = {M_E, M_G, M_M, M_R, M_V, M_W, M_U, M_P, M_Q, M_N, M_S, M_C, M_D, M_FP, M_ST, M_MK, M_RK};
     if (row->digit >= 0 || row->modrm >= 0 || row->attr & (A_MEM | A_REG))
         return true;
     for (unsigned i = 0; i < sizeof methods; i++)
@@ -173,7 +196,7 @@ static bool row_can_have_memory(const InsnRow *row)
 {
     if (row->attr & A_REG || row->modrm >= 0xc0 || has(row, M_R) || has(row, M_U) || has(row, M_N) || has(row, M_ST))
         return false;
-    return has(row, M_E) || has(row, M_M) || has(row, M_W) || has(row, M_Q) || has(row, M_FP) || row->attr & A_MEM;
+    return has(row, M_E) || has(row, M_M) || has(row, M_W) || has(row, M_Q) || has(row, M_FP) || has(row, M_RK) || row->attr & A_MEM;
 }
 
 /* An address for an operand of @size bytes. */
@@ -242,7 +265,7 @@ static unsigned memory_operand(Gen *g, uint8_t *out, uint8_t *rex, unsigned reg,
         set_gpr(g, index, chance(rng, 20) ? -(uint64_t)rng_below(rng, 64) : rng_below(rng, 200));
         indexed = gpr[index] << scale;
     }
-    int32_t disp = chance(rng, 30) ? 0 : chance(rng, 60) ? (int32_t)(int8_t)rng_next(rng) : (int32_t)(rng_next(rng) & 0xffffff) - 0x800000;
+    int32_t disp = chance(rng, 30) ? 0 : chance(rng, 60) ? (int32_t)(int8_t)rng_next(rng) * (chance(rng, 80) ? g->disp8_unit : 1) : (int32_t)(rng_next(rng) & 0xffffff) - 0x800000;
     if (!g->used[base]) {
         uint64_t value = (target - indexed - (uint64_t)(int64_t)disp) & mask;
         if (addr32 && g->is64)
@@ -251,7 +274,8 @@ static unsigned memory_operand(Gen *g, uint8_t *out, uint8_t *rex, unsigned reg,
     } else {
         disp = (int32_t)(target - indexed - gpr[base]); /* wrong when out of reach: then the case faults, on both sides */
     }
-    unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp >= -128 && disp < 128 ? 1 : 2;
+    int32_t short_disp = disp % g->disp8_unit ? 128 : disp / g->disp8_unit;
+    unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : short_disp >= -128 && short_disp < 128 ? 1 : 2;
     *rex &= (uint8_t)~3;
     *rex |= (uint8_t)(base >> 3);
     if (has_index || (base & 7) == 4) {
@@ -263,7 +287,7 @@ static unsigned memory_operand(Gen *g, uint8_t *out, uint8_t *rex, unsigned reg,
         out[n++] = (uint8_t)(mod << 6 | (reg & 7) << 3 | (base & 7));
     }
     if (mod == 1) {
-        out[n++] = (uint8_t)disp;
+        out[n++] = (uint8_t)short_disp;
     } else if (mod == 2) {
         memcpy(out + n, &disp, 4);
         n += 4;
@@ -319,8 +343,16 @@ static void prepare_registers(Gen *g, const InsnRow *row, const Insn *in)
     if (row->how == HOW_EMIT && (row->tr == TR_JMP_RM || row->tr == TR_CALL_RM) && !in->has_mem)
         set_gpr(g, in->rm, CODE + rng_below(rng, CODE_CASES));
     if (row->attr & A_VSIB && in->index >= 0) {
+        for (unsigned i = 8; i < 16; i++) { /* the upper half of a ZMM register */
+            uint32_t v = in->opcode & 1 && i & 1 ? 0 : rng_below(rng, 300);
+            memcpy((in->index >= 16 ? g->c->in.zmm + 64 * (in->index - 16) + 32 : g->c->in.zmm_high + 32 * in->index) + 4 * (i - 8), &v, 4);
+        }
         for (unsigned i = 0; i < 8; i++) {
             uint32_t v = in->opcode & 1 ? (i & 1 ? 0 : rng_below(rng, 300)) : rng_below(rng, 300);
+            if (in->index >= 16) {
+                memcpy(g->c->in.zmm + 64 * (in->index - 16) + 4 * i, &v, 4);
+                continue;
+            }
             uint8_t *at = i < 4 ? g->c->in.fx + 160 + 16 * in->index + 4 * i : g->c->in.ymm_high + 16 * in->index + 4 * (i - 4);
             memcpy(at, &v, 4);
         }
@@ -347,6 +379,34 @@ static void mark_dirty(Gen *g, const InsnRow *row, const Insn *in)
         g->dirty[X86_RSP] = true;
 }
 
+/* P2 of an EVEX prefix: z, L'L, b, V', aaa. */
+static uint8_t evex_fields(Gen *g, const InsnRow *row, bool memory)
+{
+    Rng *rng = g->rng;
+    unsigned l = row->attr & A_L0 ? 0 : row->attr & A_L1 ? 1 + rng_below(rng, 2) : rng_below(rng, 3);
+    bool is_scalar = attr_element(row->attr) && !attr_granule(row->attr);
+    bool b = memory ? attr_granule(row->attr) >= 4 && !is_scalar && chance(rng, 25) : chance(rng, 10);
+    unsigned aaa = row->attr & A_VSIB ? 1 + rng_below(rng, 7) : chance(rng, 40) ? 0 : rng_below(rng, 8);
+    bool z = aaa && !(row->attr & A_VSIB) && (row->access != ACC_W || !memory) && chance(rng, 30);
+    bool high = g->is64 && (has(row, M_H) || row->attr & A_VSIB) && chance(rng, 50);
+    if (row->attr & A_VSIB)
+        b = false;
+    if (chance(rng, 2))
+        z = !z;
+    if (b && !memory)
+        l = rng_below(rng, 4);
+    return (uint8_t)(z << 7 | l << 5 | b << 4 | (high ? 0 : 8) | aaa);
+}
+
+/* Bytes of the memory operand. */
+static unsigned evex_size(const InsnRow *row, unsigned size, bool w, uint8_t p2)
+{
+    Insn in = {.encoding = ENC_EVEX, .vex_l = p2 >> 5 & 3, .w = w};
+    if (p2 & 0x10)
+        return w ? 8 : 4;
+    return insn_size_bytes(&in, size);
+}
+
 /* One instruction for @row at code[c->ncode].  False: these choices do not make a valid one. */
 static bool generate_insn(Gen *g, unsigned row_index)
 {
@@ -356,7 +416,7 @@ static bool generate_insn(Gen *g, unsigned row_index)
     uint8_t out[32];
     unsigned n = 0;
     bool vex = row->encodings == VEX || (row->encodings & VEX && chance(rng, 50));
-    bool has_y = false;
+    bool evex = row->encodings == ENC_EVEX, has_y = false;
     for (unsigned k = 0; k < 4; k++)
         has_y |= row->operand[k] && (row->operand[k] & 0xff) == S_y;
     bool w = row->attr & A_W1 ? true : row->attr & A_W0 ? false : (g->is64 || vex) && (g->is64 || !has_y) ? chance(rng, 35) : false;
@@ -378,6 +438,7 @@ static bool generate_insn(Gen *g, unsigned row_index)
     unsigned reg = row->digit >= 0 ? (unsigned)row->digit : rng_below(rng, 8);
     unsigned opsize = !g->is64 ? (op66 ? 2 : 4) : w || row->attr & A_F64 ? 8 : op66 ? 2 : row->attr & A_D64 ? 8 : 4;
 
+    uint8_t evex_p2 = evex ? evex_fields(g, row, memory) : 0;
     uint8_t tail[16];
     unsigned ntail = 0;
     int rip_disp = -1;
@@ -385,10 +446,13 @@ static bool generate_insn(Gen *g, unsigned row_index)
         unsigned size = 0;
         for (unsigned k = 0; k < 4; k++) {
             unsigned method = row->operand[k] >> 8, s = row->operand[k] & 0xff;
-            if (method == M_E || method == M_M || method == M_W || method == M_Q || method == M_FP)
+            if (evex && (method == M_E || method == M_M || method == M_W))
+                size = evex_size(row, s, w, evex_p2);
+            else if (method == M_E || method == M_M || method == M_W || method == M_Q || method == M_FP || method == M_RK)
                 size = s == S_x ? (vex && l ? 32 : 16) : s == S_xh ? (vex && l ? 16 : 8) : s == S_dq ? 16 : s == S_t ? 10 : s == S_qq ? 32
                        : size_bytes(s, opsize, w);
         }
+        g->disp8_unit = !evex ? 1 : row->attr & A_PACKED ? (int32_t)attr_element(row->attr) : size ? (int32_t)size : 1;
         uint64_t target = choose_target(rng, size ? size : 1, row->attr & A_ALIGN && chance(rng, 80));
         if (row->how == HOW_EMIT && (row->tr == TR_JMP_RM || row->tr == TR_CALL_RM)) {
             target = WINDOW + (rng_below(rng, 3 * 4096) & ~7u);
@@ -401,7 +465,8 @@ static bool generate_insn(Gen *g, unsigned row_index)
         if (row->modrm >= 0)
             reg = (unsigned)row->modrm >> 3 & 7;
         tail[ntail++] = (uint8_t)(0xc0 | reg << 3 | rm);
-        rex &= (uint8_t)~2;
+        if (!evex || has(row, M_E) || has(row, M_R) || has(row, M_RK))
+            rex &= (uint8_t)~2;
     }
     if (!vex && chance(rng, 40) && !w && !memory)
         rex = 0;
@@ -416,7 +481,15 @@ static bool generate_insn(Gen *g, unsigned row_index)
         out[n++] = 0x67;
     if (lock)
         out[n++] = 0xf0;
-    if (vex) {
+    if (evex) {
+        static const uint8_t pp[5] = {0, 1, 2, 3, 0};
+        unsigned vvvv = has(row, M_H) ? rng_below(rng, g->nregs) : 0;
+        bool high_reg = g->is64 && (has(row, M_V) || row->attr & A_VSIB) && chance(rng, 50);
+        out[n++] = 0x62;
+        out[n++] = (uint8_t)((~rex & 7) << 5 | (high_reg ? 0 : 0x10) | row->map);
+        out[n++] = (uint8_t)(w << 7 | (~vvvv & 15) << 3 | 4 | pp[row->prefix]);
+        out[n++] = evex_p2;
+    } else if (vex) {
         static const uint8_t pp[5] = {0, 1, 2, 3, 0};
         unsigned vvvv = has(row, M_H) || has(row, M_B) ? rng_below(rng, g->nregs) : 0;
         out[n++] = 0xc4;
@@ -556,7 +629,7 @@ void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsign
                    unsigned code_size)
 {
     memset(c, 0, sizeof *c);
-    Gen g = {.rng = rng, .c = c, .rip = rip, .is64 = code_size == 8, .nregs = code_size == 8 ? 16 : 8};
+    Gen g = {.rng = rng, .c = c, .rip = rip, .is64 = code_size == 8, .nregs = code_size == 8 ? 16 : 8, .disp8_unit = 1};
     c->code_size = code_size;
     for (unsigned i = 0; i < 16; i++) /* without R8 to R15, and with 32 bits, in 32-bit code: below */
         c->in.gpr[i] = chance(rng, 25) ? CODE + rng_below(rng, CODE_CASES) : interesting(rng);

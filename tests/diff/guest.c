@@ -44,6 +44,8 @@ static void cr8_ignore(void *opaque, uint64_t value) { }
 static const CpuHost host = {host_zero, host_ignore, mmio_zero, mmio_ignore, no_irq, no_msr_read, no_msr_write, cr8_zero, cr8_ignore};
 static CpuidModel model = {.xcr0_mask = 7};
 
+static unsigned place[8];
+
 static void build_tables(void)
 {
     enum { P = 1, RW = 2, US = 4 };
@@ -85,6 +87,10 @@ void guest_init(Shared *shared)
 {
     ram_bytes = mmap(NULL, PA_END, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     build_tables();
+    for (unsigned i = 5; i < 8; i++)
+        place[i] = oracle_xsave(i);
+    if (place[5])
+        model.xcr0_mask = 0xe7;
     CpuConfig config = {.ram = ram_new_array(ram_bytes, PA_END), .host = &host, .cpuid = &model};
     GError *error = NULL;
     cpu = bt_cpu_ops.create(&config, &error);
@@ -123,11 +129,16 @@ static void state_build(X86State *s, const Case *c)
     s->dr[6] = 0xffff0ff0;
     s->dr[7] = 0x400;
     s->pat = 0x0007040600070406;
-    s->xcr0 = 7;
+    s->xcr0 = model.xcr0_mask;
     memcpy(s->xsave, c->in.fx, 416);
-    uint64_t bv = 7;
+    uint64_t bv = model.xcr0_mask;
     memcpy(s->xsave + 512, &bv, 8);
     memcpy(s->xsave + 576, c->in.ymm_high, 256);
+    if (place[5]) {
+        memcpy(s->xsave + place[5], c->in.mask, sizeof c->in.mask);
+        memcpy(s->xsave + place[6], c->in.zmm_high, sizeof c->in.zmm_high);
+        memcpy(s->xsave + place[7], c->in.zmm, sizeof c->in.zmm);
+    }
 }
 
 static void result_read(const X86State *s, CpuExit exit, Result *r)
@@ -147,6 +158,15 @@ static void result_read(const X86State *s, CpuExit exit, Result *r)
         memcpy(r->out.ymm_high, s->xsave + 576, 256);
     else
         memset(r->out.ymm_high, 0, 256);
+    memset(r->out.mask, 0, sizeof r->out.mask);
+    memset(r->out.zmm_high, 0, sizeof r->out.zmm_high);
+    memset(r->out.zmm, 0, sizeof r->out.zmm);
+    if (place[5] && bv & 0x20)
+        memcpy(r->out.mask, s->xsave + place[5], sizeof r->out.mask);
+    if (place[6] && bv & 0x40)
+        memcpy(r->out.zmm_high, s->xsave + place[6], sizeof r->out.zmm_high);
+    if (place[7] && bv & 0x80)
+        memcpy(r->out.zmm, s->xsave + place[7], sizeof r->out.zmm);
     if (exit.kind != CPU_EXIT_HALT || offset >= 32 * 16) {
         r->vector = VECTOR_EXIT;
         r->error = exit.kind;

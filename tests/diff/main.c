@@ -125,6 +125,7 @@ static bool row_is_string(const InsnRow *row) { return row->how == HOW_CALL && r
 static bool row_is_state_block(const InsnRow *row) { return row->how == HOW_CALL && (row->operand[0] & 0xff) == S_mx; }
 static bool row_is_call(const InsnRow *row) { return row->how == HOW_EMIT && row->tr == TR_CALL_RM; }
 static bool row_is_vector(const InsnRow *row) { return row->attr & (A_SSE | A_AVX); }
+static bool row_is_evex(const InsnRow *row) { return row->encodings == ENC_EVEX; }
 static bool is_canonical(uint64_t rip) { return (uint64_t)((int64_t)(rip << 16) >> 16) == rip; }
 
 /* Differences in which of several faults is reported that we accept, because software cannot depend on them. */
@@ -149,6 +150,9 @@ static bool is_accepted(const Case *c, const Result *n, const Result *g)
         return true;
     /* Whether vector operands are subject to #AC differs as well (SDM 3A 6.15, #AC). */
     if (a == X86_EXC_GP && any_row(c, row_is_masked_store))
+        return true;
+    /* An invalid combination of EVEX fields with a memory operand: bt leaves the judgement to the host, after it has looked the page up. */
+    if (a == X86_EXC_UD && b_is_operand_fault && any_row(c, row_is_evex))
         return true;
     /* Likewise for the blocks of FXSAVE and XSAVE, which may raise #GP instead (SDM 2A FXRSTOR). */
     return (a == X86_EXC_AC || b == X86_EXC_AC) && (any_row(c, row_is_vector) || any_row(c, row_is_state_block));
@@ -205,6 +209,21 @@ static char *compare(const Case *c, const Result *n, const Result *g)
         g_snprintf(name, sizeof name, "ymm%u[%u]", i / 2, 2 + i % 2);
         if (memcmp(n->out.ymm_high + 8 * i, g->out.ymm_high + 8 * i, 8))
             say(out, name, get64(n->out.ymm_high + 8 * i), get64(g->out.ymm_high + 8 * i));
+    }
+    for (unsigned i = 0; i < 8; i++)
+        if (n->out.mask[i] != g->out.mask[i]) {
+            g_snprintf(name, sizeof name, "k%u", i);
+            say(out, name, n->out.mask[i], g->out.mask[i]);
+        }
+    for (unsigned i = 0; i < 64; i++) {
+        g_snprintf(name, sizeof name, "zmm%u[%u]", i / 4, 4 + i % 4);
+        if (memcmp(n->out.zmm_high + 8 * i, g->out.zmm_high + 8 * i, 8))
+            say(out, name, get64(n->out.zmm_high + 8 * i), get64(g->out.zmm_high + 8 * i));
+    }
+    for (unsigned i = 0; i < 128; i++) {
+        g_snprintf(name, sizeof name, "zmm%u[%u]", 16 + i / 8, i % 8);
+        if (memcmp(n->out.zmm + 8 * i, g->out.zmm + 8 * i, 8))
+            say(out, name, get64(n->out.zmm + 8 * i), get64(g->out.zmm + 8 * i));
     }
     /* A call to a non-canonical address: bt has pushed before it looks, below where RSP is again. */
     uint64_t pushed = n->vector == X86_EXC_GP && any_row(c, row_is_call) ? n->out.gpr[X86_RSP] - 8 - WINDOW : UINT64_MAX;

@@ -30,6 +30,37 @@ static size_t xstate_size(const uint8_t *fp)
     return magic == XSTATE_MAGIC && size <= sizeof home_fp ? size : 512;
 }
 
+unsigned oracle_xsave(unsigned i)
+{
+    unsigned a, b, c, d;
+    if (!__builtin_cpu_supports("avx512bw"))
+        return 0;
+    __asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0xd), "c"(i));
+    return a ? b : 0;
+}
+
+static unsigned place[8]; /* of the components; CPUID is slow below a hypervisor */
+
+static void avx512_load(uint8_t *fp, const OracleState *s)
+{
+    memcpy(fp + place[5], s->mask, sizeof s->mask);
+    memcpy(fp + place[6], s->zmm_high, sizeof s->zmm_high);
+    memcpy(fp + place[7], s->zmm, sizeof s->zmm);
+}
+
+static void avx512_store(const uint8_t *fp, uint64_t bv, OracleState *s)
+{
+    memset(s->mask, 0, sizeof s->mask);
+    memset(s->zmm_high, 0, sizeof s->zmm_high);
+    memset(s->zmm, 0, sizeof s->zmm);
+    if (place[5] && bv & 0x20)
+        memcpy(s->mask, fp + place[5], sizeof s->mask);
+    if (place[6] && bv & 0x40)
+        memcpy(s->zmm_high, fp + place[6], sizeof s->zmm_high);
+    if (place[7] && bv & 0x80)
+        memcpy(s->zmm, fp + place[7], sizeof s->zmm);
+}
+
 static void case_load(ucontext_t *uc, const Case *c)
 {
     uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
@@ -46,10 +77,12 @@ static void case_load(ucontext_t *uc, const Case *c)
     memcpy(fp, c->in.fx, 416); /* the rest of the 512 bytes is the kernel's */
     /* EFLAGS.ID: sigreturn keeps the one in force now. */
     __asm__ volatile("sub $128, %%rsp; pushf; orl $0x200000, (%%rsp); popf; add $128, %%rsp" : : : "memory", "cc");
-    uint64_t bv = 7, zero = 0;
+    uint64_t bv = place[5] ? 0xe7 : 7, zero = 0;
     memcpy(fp + 512, &bv, 8);
     memcpy(fp + 520, &zero, 8);
     memcpy(fp + 576, c->in.ymm_high, 256);
+    if (place[5])
+        avx512_load(fp, &c->in);
 }
 
 static void case_store(const ucontext_t *uc, Result *r)
@@ -74,6 +107,7 @@ static void case_store(const ucontext_t *uc, Result *r)
         memcpy(r->out.ymm_high, fp + 576, 256);
     else
         memset(r->out.ymm_high, 0, 256);
+    avx512_store(fp, bv, &r->out);
     r->vector = (uint32_t)uc->uc_mcontext.gregs[REG_TRAPNO];
     r->error = (uint32_t)uc->uc_mcontext.gregs[REG_ERR];
     r->cr2 = (uint64_t)uc->uc_mcontext.gregs[REG_CR2];
@@ -120,6 +154,8 @@ void native_init(Shared *shared)
     stack_t ss = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction sa = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     area = shared;
+    for (unsigned i = 5; i < 8; i++)
+        place[i] = oracle_xsave(i);
     map_fixed(WINDOW, WINDOW_SIZE, PROT_READ | PROT_WRITE);
     munmap((void *)(uintptr_t)(WINDOW + WINDOW_HOLE * 4096), 4096);
     map_fixed(CODE, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC);

@@ -36,6 +36,9 @@ typedef struct OracleState {
     uint64_t rip, rflags;
     uint8_t fx[512];   /* FXSAVE layout */
     uint8_t ymm_high[256];
+    /* AVX-512, where the host has it: components 5 to 7 of XSAVE. */
+    uint64_t mask[8];
+    uint8_t zmm_high[512], zmm[1024];
 } OracleState;
 
 typedef struct Plant { uint32_t address; uint64_t value; } Plant; /* eight bytes of the window set before the case */
@@ -54,6 +57,9 @@ typedef struct Case {
     uint32_t nplants;
     Plant plant[8];
 } Case;
+
+/* oracle_xsave: where component @i of the standard XSAVE format is, 0 when the host does not have it. */
+unsigned oracle_xsave(unsigned i);
 
 #define VECTOR_NOT_RUN 0xffu /* no result */
 #define VECTOR_EXIT    0xfeu /* the engine left for another reason; error holds CpuExitKind */

@@ -165,8 +165,14 @@ START_TEST(xsetbv_checks)
     ck_assert_int_eq(fx_run(ex_xsetbv, fx_insn(0x01)), X86_EXC_GP); /* x87 must stay */
     fx->gpr[X86_RAX] = 5;
     ck_assert_int_eq(fx_run(ex_xsetbv, fx_insn(0x01)), X86_EXC_GP); /* AVX without SSE */
+    fx->gpr[X86_RAX] = 0x67;
+    ck_assert_int_eq(fx_run(ex_xsetbv, fx_insn(0x01)), X86_EXC_GP); /* AVX-512's three go together */
+    fx->gpr[X86_RAX] = 0xe3;
+    ck_assert_int_eq(fx_run(ex_xsetbv, fx_insn(0x01)), X86_EXC_GP); /* and with AVX */
+    fx->gpr[X86_RAX] = 0x18;
+    ck_assert_int_eq(fx_run(ex_xsetbv, fx_insn(0x01)), X86_EXC_GP); /* MPX */
     fx->gpr[X86_RAX] = 0xe7;
-    ck_assert_int_eq(fx_run(ex_xsetbv, fx_insn(0x01)), X86_EXC_GP); /* AVX-512 */
+    ck_assert_int_eq(fx_run(ex_xsetbv, fx_insn(0x01)), model.xcr0_mask & 0x80 ? FX_DONE : X86_EXC_GP);
     fx->gpr[X86_RAX] = 3;
     ck_assert_int_eq(fx_run(ex_xsetbv, fx_insn(0x01)), FX_DONE);
     ck_assert(fx->mode & MODE_NO_AVX);
