@@ -13,11 +13,13 @@
 #include "bt/exec.h"
 #include "bt/foreign.h"
 #include "bt/peers.h"
+#include "bt/profile.h"
 #include "bt/translate.h"
 #include "bt/unwind.h"
 #include "bt/verify.h"
 #include "core/guard.h"
 #include "core/error.h"
+#include "core/log.h"
 
 #define HUGE_SIZE (2u << 20)
 
@@ -72,6 +74,7 @@ static void bt_cpu_free(Cpu *base)
     CodeMap *map = cpu->mmu.code;
     cache_flush(cpu->bt, cpu); /* takes its marks away */
     bt_peers_part(cpu);
+    profile_free(cpu->profile);
     bt_foreign_clear(cpu);
     verify_summary(cpu->bt);
     cache_free(cpu->bt);
@@ -141,6 +144,8 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
     cpu->mmu.flushed_page = on_flushed_page;
     bt_reset(cpu);
     cpu->mode_dirty = true;
+    if (log_on(LOG_PROF))
+        cpu->profile = profile_new(cpu, config->symbols);
     return &cpu->base;
 }
 
@@ -153,6 +158,8 @@ static void enter_thread(BtCpu *cpu)
     current = cpu;
     syscall(SYS_arch_prctl, ARCH_SET_GS, cpu);
     unwind_thread_init(cpu);
+    if (cpu->profile)
+        profile_thread_init(cpu->profile);
 }
 
 static bool translate_wanted(BtCpu *cpu)
@@ -288,6 +295,12 @@ static char *bt_cpu_describe(Cpu *base)
     return g_string_free(s, FALSE);
 }
 
+static char *bt_cpu_profile(Cpu *base)
+{
+    const BtCpu *cpu = bt_cpu(base);
+    return cpu->profile ? profile_report(cpu->profile) : NULL;
+}
+
 static void bt_cpu_counters(Cpu *base, CpuCounterFunc *row, void *opaque)
 {
     const BtCpu *cpu = bt_cpu(base);
@@ -301,6 +314,10 @@ static void bt_cpu_counters(Cpu *base, CpuCounterFunc *row, void *opaque)
         { "bt-blocks-dropped", &bt->stat_invalidated }, { "bt-dispatches", &bt->stat_dispatch }, { "bt-helper-calls", &bt->stat_exec },
         { "bt-slow-accesses", &bt->stat_mem_slow },  { "bt-code-writes", &bt->stat_code_writes },
         { "tlb-misses", &mmu->stat_fills },          { "tlb-walks", &mmu->stat_walks },        { "page-faults", &mmu->stat_faults },
+        { "tlb-misses-empty", &mmu->stat_empty },    { "tlb-misses-other-page", &mmu->stat_conflicts },
+        { "tlb-misses-more-rights", &mmu->stat_upgrades }, { "tlb-cr3-loads", &mmu->stat_cr3_loads },
+        { "tlb-recalls", &mmu->stat_recalls },       { "bt-links", &bt->stat_links },
+        { "bt-jump-misses", &bt->stat_jump_misses }, { "bt-leaves", &bt->stat_leaves },
         { "tlb-flushes", &mmu->stat_flushes },       { "tlb-page-flushes", &mmu->stat_invlpg },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
@@ -319,6 +336,7 @@ const CpuOps bt_cpu_ops = {
     .nmi = bt_cpu_nmi,
     .describe = bt_cpu_describe,
     .counters = bt_cpu_counters,
+    .profile = bt_cpu_profile,
 };
 
 static Cpu *bt_one_create(const CpuConfig *config, GError **error)

@@ -126,6 +126,7 @@ struct BtCpu {
     int64_t tsc_offset;
 
     /* Leaves the exec function for the dispatcher: never returns.  Set by bt.c; tests set their own. */
+    struct BtProfile *profile; /* NULL: off */
     void (*unwind)(BtCpu *cpu) __attribute__((noreturn));
 
     const CpuHost *host;

@@ -12,7 +12,7 @@ typedef struct Command {
     const char *help;
 } Command;
 
-extern const Command command_run, command_plan, command_set, command_edit, command_monitor, command_bench;
+extern const Command command_run, command_plan, command_set, command_edit, command_monitor, command_bench, command_stat;
 
 const Command *command_find(const char *name); /* NULL: unknown */
 char *command_help(const Command *command);    /* (transfer full) */

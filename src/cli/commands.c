@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "host.h"
 
-static const Command *const commands[] = { &command_run, &command_plan, &command_set, &command_edit, &command_monitor, &command_bench };
+static const Command *const commands[] = { &command_run, &command_plan, &command_set, &command_edit, &command_monitor, &command_bench, &command_stat };
 
 const Command *command_find(const char *name)
 {

@@ -102,6 +102,7 @@ ARG_STRING(arg_pidfile, pidfile)
 ARG_STRING(arg_snapshot_dir, snapshot_dir)
 ARG_STRING(arg_loadvm, loadvm)
 ARG_STRING(arg_incoming, incoming)
+ARG_STRING(arg_symbols, symbols_path)
 
 #define ARG_FLAG(name, field)                                                       \
     static gboolean name(Config *config, const char *value, GError **error)         \
@@ -449,6 +450,7 @@ static const ArgRow arg_rows[] = {
     { "sandbox", "on|off[,files=|spawn=|resourcecontrol=allow|deny]", arg_sandbox, "system calls that we may still make when the guest runs" },
     { "d", "LIST", arg_log, "log categories; -d help lists them" },
     { "D", "FILE", arg_log_path, "log to a file instead of stderr" },
+    { "symbols", "FILE", arg_symbols, "names for -d prof: the guest kernel's ELF file, System.map or a copy of /proc/kallsyms" },
     { "daemonize", NULL, arg_daemonize, NULL },
     { "net", "none", arg_net, NULL },
     { "netdev", "…", arg_no_netdev, NULL },

@@ -129,6 +129,7 @@ void config_free(Config *config)
     g_free(config->loadvm);
     g_free(config->incoming);
     g_free(config->log_path);
+    g_free(config->symbols_path);
     g_ptr_array_free(config->ignored, TRUE);
     g_free(config);
 }

@@ -180,6 +180,7 @@ typedef struct Config {
 
     uint32_t log_mask; /* LOG_* of core/log.h */
     char *log_path;    /* NULL: stderr */
+    char *symbols_path; /* of the guest's kernel, for -d prof, or NULL */
     GPtrArray *ignored; /* char *: harmless options that were accepted, for -d opts */
 } Config;
 

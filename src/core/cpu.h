@@ -61,6 +61,7 @@ typedef struct CpuConfig {
     void *host_opaque;
     const struct CpuidModel *cpuid; /* what CPUID answers; outlives the vCPU */
     int64_t tsc_offset;             /* guest TSC = host TSC + offset */
+    const struct Symbols *symbols;  /* of the guest's kernel, for profiles; outlives the vCPU; may be NULL */
     bool wants_apic;                /* the local APICs shall be the engine's, if it is one that can have them */
     bool stops_at_long_mode;        /* return LONG_MODE_ENTRY; an engine in which guests enter it unseen ignores this */
 } CpuConfig;
@@ -97,6 +98,8 @@ typedef struct CpuOps {
     char *(*describe)(Cpu *cpu);
     /* counters: calls @row for each.  Any thread, also while the vCPU runs: values may be a moment old.  May be NULL. */
     void (*counters)(Cpu *cpu, CpuCounterFunc *row, void *opaque);
+    /* profile: where host time went, as text (transfer full).  Any thread.  NULL, or left out: not known. */
+    char *(*profile)(Cpu *cpu);
 } CpuOps;
 
 /* Every engine's vCPU begins with this. */

@@ -22,7 +22,7 @@ static const struct {
     { "bt", LOG_BT, "every block translated: guest and host code" },
     { "verify", LOG_VERIFY, "every block translated is decoded again and its memory accesses and branches proven safe; counted at the end (slow)" },
     { "exec", LOG_EXEC, "every block entered; blocks are not chained (slow)" },
-    { "prof", LOG_PROF, "statistics at the end" },
+    { "prof", LOG_PROF, "statistics at the end, and where host time went" },
     { "switch", LOG_SWITCH, "every switch to another mode, with its times" },
     { "kvm", LOG_KVM, "what is asked of KVM" },
     { "cpu", LOG_CPU, "registers at every block entered (with exec)" },

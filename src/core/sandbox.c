@@ -55,6 +55,7 @@ static const struct {
     /* signals, and the life of a thread */
     { SCMP_SYS(rt_sigaction), ALL }, { SCMP_SYS(rt_sigprocmask), ALL }, { SCMP_SYS(rt_sigreturn), ALL }, { SCMP_SYS(sigaltstack), ALL },
     { SCMP_SYS(rt_sigtimedwait), ALL }, { SCMP_SYS(exit), ALL }, { SCMP_SYS(exit_group), ALL }, { SCMP_SYS(set_robust_list), ALL },
+    { SCMP_SYS(timer_create), MAIN | VCPU }, { SCMP_SYS(timer_settime), MAIN | VCPU }, { SCMP_SYS(timer_delete), MAIN }, /* -d prof */
     { SCMP_SYS(rseq), ALL },     { SCMP_SYS(set_tid_address), ALL },
     /* asking who and where we are */
     { SCMP_SYS(getpid), ALL },   { SCMP_SYS(gettid), ALL },    { SCMP_SYS(getcpu), ALL },   { SCMP_SYS(getrandom), ALL },

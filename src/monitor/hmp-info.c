@@ -54,6 +54,12 @@ static void counter_append(void *opaque, const char *name, uint64_t value)
 
 void hmp_info_stats(Vm *vm, GString *out) { vm_counters(vm, counter_append, out); }
 
+void hmp_info_profile(Vm *vm, GString *out)
+{
+    g_autofree char *text = vm_profile(vm);
+    g_string_append(out, text ? text : "no profile is made: start with -d prof, in mode bt\n");
+}
+
 void hmp_info_mtree(Vm *vm, GString *out)
 {
     const Ram *ram = vm_ram(vm);

@@ -62,6 +62,7 @@ static const struct {
     { "name", "the guest's name", hmp_info_name },        { "block", "disks", hmp_info_block },
     { "chardev", "back ends", hmp_info_chardev },         { "qtree", "devices", hmp_info_devices },
     { "stats", "the engine's counters", hmp_info_stats }, { "mtree", "memory", hmp_info_mtree },
+    { "profile", "where host time goes (with -d prof)", hmp_info_profile },
     { "mem", "mapped linear ranges", hmp_info_mem },      { "tlb", "mapped pages", hmp_info_tlb },
 };
 

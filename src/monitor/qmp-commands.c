@@ -113,6 +113,16 @@ static JsonNode *query_stats(const QmpMachine *machine, JsonObject *args, char *
     return object_node(stats);
 }
 
+static JsonNode *query_profile(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    g_autofree char *text = vm_profile(machine->vm), *valid = text ? g_utf8_make_valid(text, -1) : NULL;
+    JsonObject *profile = json_object_new();
+    json_object_set_boolean_member(profile, "enabled", valid != NULL);
+    if (valid)
+        json_object_set_string_member(profile, "text", valid);
+    return object_node(profile);
+}
+
 /* --- doing --- */
 
 static JsonNode *do_stop(const QmpMachine *machine, JsonObject *args, char **out_text) { return vm_stop(machine->vm), nothing(); }
@@ -162,6 +172,7 @@ static const struct {
     { "query-name", query_name },
     { "query-mode", qmp_query_mode },
     { "query-stats", query_stats },
+    { "x-query-profile", query_profile },
     { "switch-mode", qmp_switch_mode, "mode" },
     { "x-switch-engine", qmp_switch_engine, "engine" },
     { "stop", do_stop },

@@ -100,6 +100,13 @@ WALK_INLINE Place place_find(const Mmu *mmu, Gpa gpa)
     return place;
 }
 
+WALK_INLINE void miss_count(Mmu *mmu, const TlbEntry *entry, Gva page)
+{
+    bool is_same = entry->tag_read == page || entry->tag_write == page;
+    uint64_t *count = !tlb_is_valid(entry) ? &mmu->stat_empty : is_same ? &mmu->stat_upgrades : &mmu->stat_conflicts;
+    *count += 1;
+}
+
 WALK_INLINE void entry_fill(Mmu *mmu, Gva gva, MmuIndex index, const Walk *walk, const Place *place)
 {
     unsigned i = TLB_INDEX(gva);
@@ -147,6 +154,7 @@ MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill
         return MMU_MMIO;
     }
     out->host = place.host;
+    miss_count(mmu, &mmu->tlb[index][TLB_INDEX(gva)], page_of(gva));
     entry_fill(mmu, gva, index, &walk, &place);
     if (access == MMU_WRITE && __builtin_expect(place.is_code || place.is_rom, 0))
         return place.is_rom ? MMU_ROM : MMU_CODE;

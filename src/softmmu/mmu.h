@@ -142,6 +142,8 @@ typedef struct Mmu {
     void *flushed_opaque;
 
     uint64_t stat_fills, stat_walks, stat_faults, stat_flushes, stat_invlpg, stat_recalls;
+    /* stat_fills that succeeded, by what the entry held: nothing; another page; this page, without the right that is wanted. */
+    uint64_t stat_empty, stat_conflicts, stat_upgrades, stat_cr3_loads;
 } Mmu;
 
 typedef enum MmuWalkOutcome { MMU_WALK_OK, MMU_WALK_FAULT } MmuWalkOutcome;

@@ -153,6 +153,7 @@ void mmu_set_a20(Mmu *mmu, bool enabled)
 void mmu_set_cr3(Mmu *mmu, uint64_t cr3)
 {
     bool has_pcid = (mmu->cr4 & X86_CR4_PCIDE) != 0;
+    mmu->stat_cr3_loads++;
     /* One PCID's translations are held at a time: asked to keep those of another, there are none to keep. */
     bool keeps = has_pcid && cr3 & CR3_NO_FLUSH && !((cr3 ^ mmu->cr3) & CR3_PCID_MASK);
     if (!keeps)

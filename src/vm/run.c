@@ -229,7 +229,8 @@ static CpuConfig cpu_config(Vcpu *vcpu)
 {
     const Run *run = vcpu->run;
     return (CpuConfig){ .ram = run->wires.ram, .index = cpuid_apic_id(&run->wires.topology, vcpu->index), .host = &vcpu_host, .host_opaque = vcpu, .cpuid = &vcpu->cpuid,
-                        .wants_apic = run->wires.wants_engine_apic, .tsc_offset = run->tsc_offset, .stops_at_long_mode = true };
+                        .wants_apic = run->wires.wants_engine_apic, .symbols = run->wires.symbols,
+                        .tsc_offset = run->tsc_offset, .stops_at_long_mode = true };
 }
 
 static uint64_t nanoseconds(void)
@@ -404,6 +405,17 @@ void run_counters(Run *run, CpuCounterFunc *row, void *opaque)
         const CounterSum *sum = &g_array_index(sums, CounterSum, i);
         row(opaque, sum->name, sum->value);
     }
+}
+
+char *run_profile(Run *run)
+{
+    GString *text = g_string_new(NULL);
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        Cpu *cpu = run->vcpu[i].cpu;
+        g_autofree char *one = cpu->ops->profile ? cpu->ops->profile(cpu) : NULL;
+        g_string_append(text, one ? one : "");
+    }
+    return g_string_free(text, text->len == 0);
 }
 
 void run_save(Run *run, unsigned index, X86State *out_state)

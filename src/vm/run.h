@@ -21,6 +21,7 @@ typedef struct RunWires {
     const CpuOps *ops;
     Ram *ram;
     const CpuidModel *cpuid; /* copied for each vCPU */
+    const struct Symbols *symbols; /* CpuConfig.symbols */
     unsigned ncpus;          /* 1 to CONFIG_MAX_CPUS */
     CpuidTopology topology;
     GMutex *lock;
@@ -73,6 +74,7 @@ gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GErr
 char *run_describe(Run *run, unsigned index); /* registers; the vCPUs must be paused, the lock not held */
 void run_save(Run *run, unsigned index, X86State *out_state); /* the same rules */
 void run_counters(Run *run, CpuCounterFunc *row, void *opaque); /* sums over all; lock held */
+char *run_profile(Run *run); /* of all, (transfer full); lock held; NULL: none is made */
 int run_thread_id(Run *run, unsigned index); /* of the host; 0 before it runs.  Lock held */
 
 /* run_time_stop, run_time_start: the vCPUs' TSCs stand still between the two, as the clock does.  Calls do not nest.  The vCPUs are paused;

@@ -10,6 +10,7 @@
 #include "core/cpuid.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/symbols.h"
 #include "devices/lapic.h"
 #include "kvm/kvm.h"
 #include "vm/board.h"
@@ -39,6 +40,7 @@ struct Vm {
     Board *board;
     PciDevices *devices;
     uint64_t tsc_hz;
+    Symbols *symbols; /* of the guest's kernel, for the profile, or NULL */
     VmEventFunc event_func; /* may be NULL */
     VmModeFunc mode_func;   /* the same */
     VmMigrationFunc migration_func; /* the same */
@@ -445,6 +447,8 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
                          error);
     if (!vm->boot)
         return NULL;
+    if (config->symbols_path && !(vm->symbols = symbols_load(config->symbols_path, error)))
+        return NULL;
     vm->ram = ram_new(config->ram_bytes, error);
     if (!vm->ram)
         return NULL;
@@ -464,6 +468,7 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     const CpuidTopology topology = { .nsockets = config->nsockets, .ncores = config->ncores, .nthreads = config->nthreads };
     vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .ncpus = config->ncpus,
                                    .topology = topology, .lock = &vm->lock, .boot = vm->boot,
+                                   .symbols = vm->symbols,
                                    .wants_engine_apic = vm->wants_engine_apic, .start_paused = vm->is_stopped,
                                    .triple_fault = guest_triple_fault, .failed = run_failed, .engine_failed = engine_failed,
                                    .long_mode = long_mode_entered, .opaque = vm },
@@ -524,6 +529,7 @@ void vm_free(Vm *vm)
         g_main_loop_unref(vm->loop);
     g_free(vm->message);
     g_mutex_clear(&vm->lock);
+    symbols_free(vm->symbols);
     g_free(vm);
 }
 
@@ -588,6 +594,9 @@ int vm_run(Vm *vm, char **out_message)
             g_autofree char *text = run_describe(vm->run, i);
             log_text(LOG_PROF, "%s", text);
         }
+        g_autofree char *profile = run_profile(vm->run);
+        if (profile)
+            log_text(LOG_PROF, "%s", profile);
     }
     *out_message = g_steal_pointer(&vm->message);
     if (!is_finished) {
@@ -706,6 +715,14 @@ void vm_counters(Vm *vm, CpuCounterFunc *row, void *opaque)
     g_mutex_lock(&vm->lock);
     run_counters(vm->run, row, opaque);
     g_mutex_unlock(&vm->lock);
+}
+
+char *vm_profile(Vm *vm)
+{
+    g_mutex_lock(&vm->lock);
+    char *text = run_profile(vm->run);
+    g_mutex_unlock(&vm->lock);
+    return text;
 }
 
 Ram *vm_ram(Vm *vm) { return vm->ram; }

@@ -44,6 +44,7 @@ int vm_thread_id(Vm *vm, unsigned index); /* of vCPU @index on the host; 0 befor
 /* vm_cpu_state: of vCPU @index, which stands still for a moment.   vm_counters: the engine's, without a pause. */
 void vm_cpu_state(Vm *vm, unsigned index, X86State *out_state);
 void vm_counters(Vm *vm, CpuCounterFunc *row, void *opaque);
+char *vm_profile(Vm *vm); /* where host time went (transfer full); NULL without -d prof, or when the engine cannot tell */
 Ram *vm_ram(Vm *vm);
 const Config *vm_config(const Vm *vm);
 const char *vm_mode_name(const Vm *vm);

@@ -89,6 +89,22 @@ START_TEST(empty_misses)
 }
 END_TEST
 
+START_TEST(misses_by_cause)
+{
+    const Mmu *mmu = fixture.guest.mmu;
+    Gva other = DIRECT_GVA + (USER_GVA & (TLB_SIZE - 1) << PAGE_SHIFT);
+    uint64_t empty = mmu->stat_empty, conflicts = mmu->stat_conflicts, upgrades = mmu->stat_upgrades;
+    ck_assert(fill(USER_GVA, MMU_READ, MMU_KERNEL) == MMU_RAM);
+    ck_assert_uint_eq(mmu->stat_empty, empty + 1);
+    ck_assert(fill(USER_GVA, MMU_WRITE, MMU_KERNEL) == MMU_RAM);
+    ck_assert_uint_eq(mmu->stat_upgrades, upgrades + 1);
+    ck_assert(fill(other, MMU_READ, MMU_KERNEL) == MMU_RAM);
+    ck_assert_uint_eq(mmu->stat_conflicts, conflicts + 1);
+    ck_assert(fill(0x1000, MMU_READ, MMU_KERNEL) == MMU_FAULT);
+    ck_assert_uint_eq(mmu->stat_empty + mmu->stat_conflicts + mmu->stat_upgrades, empty + conflicts + upgrades + 3);
+}
+END_TEST
+
 START_TEST(dirty_before_write)
 {
     ck_assert(fill(USER_GVA + 5, MMU_READ, MMU_USER) == MMU_RAM);
@@ -388,6 +404,7 @@ int main(void)
     TCase *tcase = tcase_create("tlb");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, empty_misses);
+    tcase_add_test(tcase, misses_by_cause);
     tcase_add_test(tcase, dirty_before_write);
     tcase_add_test(tcase, devices_and_rom);
     tcase_add_test(tcase, code_pages);
