@@ -133,6 +133,8 @@ static int key_read(EditLine *edit, wchar_t *out_key)
             continue;
         if (n <= 0)
             return (int)n;
+        if (byte == 0)
+            byte = 'D' & 0x1f; /* Ctrl-D while a command ran: the terminal was still in line mode then, and keeps its end of file as NUL */
         size_t done = mbrtowc(out_key, &byte, 1, &state);
         if (done == (size_t)-1)
             state = (mbstate_t){ 0 }; /* not a character here: left out */

@@ -77,6 +77,18 @@ def prompt(path):
         assert terminal.wait() == 0
 
 
+def end_typed_ahead(path):
+    """Ctrl-D that comes while a command runs, with the terminal in line mode."""
+    for _ in range(10):
+        with tempfile.TemporaryDirectory() as state:
+            terminal = Terminal([SEGUE, "monitor", path], XDG_STATE_HOME=state)
+            terminal.expect(r"\(segue\) ")
+            terminal.send(b"info status\n")
+            terminal.expect("VM status")
+            terminal.send(b"\x04")
+            assert terminal.wait() == 0
+
+
 def watch_in_a_pipe(path):
     status, out, _ = client("--watch", "--interval", "0.1", "--count", "3", path)
     lines = out.splitlines()
@@ -109,7 +121,7 @@ def main():
     with clients.Machine(SEGUE, "-qmp", "unix:%/q,server=on,wait=off", "-monitor", "unix:%/m,server=on,wait=off") as machine:
         path = machine.path("q")
         clients.connect(path).close()
-        for check, *arguments in ((single_commands, path), (wrong_addresses, machine), (lines_from_a_pipe, path), (prompt, path),
+        for check, *arguments in ((single_commands, path), (wrong_addresses, machine), (lines_from_a_pipe, path), (prompt, path), (end_typed_ahead, path),
                                   (watch_in_a_pipe, path), (watch_on_a_terminal, path), (watch_sees_the_end, machine, path)):
             check(*arguments)
             print("ok", check.__name__, flush=True)
