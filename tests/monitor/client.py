@@ -4,11 +4,14 @@
 usage: client.py SEGUE
 """
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import clients
 from terminal import Terminal
@@ -79,14 +82,16 @@ def prompt(path):
 
 def end_typed_ahead(path):
     """Ctrl-D that comes while a command runs, with the terminal in line mode."""
-    for _ in range(10):
+    for delay in range(40):
         with tempfile.TemporaryDirectory() as state:
             terminal = Terminal([SEGUE, "monitor", path], XDG_STATE_HOME=state)
             terminal.expect(r"\(segue\) ")
             terminal.send(b"info status\n")
-            terminal.expect("VM status")
+            time.sleep(delay * 0.00005)
+            os.kill(terminal.pid, signal.SIGSTOP)
             terminal.send(b"\x04")
-            assert terminal.wait() == 0
+            os.kill(terminal.pid, signal.SIGCONT)
+            assert terminal.wait() == 0, delay
 
 
 def watch_in_a_pipe(path):
