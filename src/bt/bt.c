@@ -117,10 +117,11 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
     cpu->cpuid = config->cpuid;
     cpu->tsc_offset = config->tsc_offset;
     cpu->stops_at_long_mode = config->stops_at_long_mode;
+    bt_foreign_init(cpu);
     CodeMap *map = bt_peers_join(cpu);
     if (!map) {
         g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "vCPU: more than %u of them over one memory", CODE_MAP_MAX_USERS);
-        munmap(cpu, HUGE_SIZE);
+        guard_unmap(cpu, HUGE_SIZE);
         return NULL;
     }
     cpu->bt = cache_new(config->ram, map, error);
@@ -135,7 +136,7 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
     cpu->bt->has_xsaveopt = cpu->has_xsaveopt;
     cpu->bt->xsave_mask = bt_fpu_mask(cpu);
     mmu_init(&cpu->mmu, config->ram, map);
-    bt_foreign_init(cpu);
+    bt_foreign_listen(cpu);
     stubs_emit(cpu->bt);
     cpu->unwind = (__typeof__(cpu->unwind))(void *)(cpu->bt->stub_dispatch_rw + (cpu->bt->rx - cpu->bt->rw));
     jump_cache_flush(cpu, true);

@@ -53,10 +53,11 @@ static void on_written(void *opaque, Gpa start, uint64_t size)
         bt_foreign_written(cpu, start, size);
 }
 
-void bt_foreign_init(BtCpu *cpu)
+void bt_foreign_init(BtCpu *cpu) { g_mutex_init(&cpu->foreign.lock); }
+
+void bt_foreign_listen(BtCpu *cpu)
 {
     BtForeign *foreign = &cpu->foreign;
-    g_mutex_init(&foreign->lock);
     foreign->listener = (RamListener){ .written = on_written, .opaque = cpu };
     ram_listen(cpu->ram, &foreign->listener);
 }

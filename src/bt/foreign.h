@@ -6,7 +6,8 @@
 
 #include "bt/cpu.h"
 
-void bt_foreign_init(BtCpu *cpu);  /* listens to cpu->ram from now on */
+void bt_foreign_init(BtCpu *cpu);   /* before bt_peers_join(): from then on other vCPUs post here */
+void bt_foreign_listen(BtCpu *cpu); /* to cpu->ram, once mmu.code is there */
 void bt_foreign_clear(BtCpu *cpu); /* nobody else knows it any more */
 
 /* Any thread.  bt_foreign_written: [@start, @start + @size) was written.   bt_foreign_drop_writes: another vCPU translates the page at

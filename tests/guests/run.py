@@ -566,20 +566,21 @@ def engine_at_random(number, dice):
     return "x-switch-engine", {"engine": ("bt", "bt-one-insn")[number % 2] if dice.random() < 0.8 else "bt"}
 
 
-def switching_test(name, flavour, rounds, count, pause, slow):
+def switching_test(name, flavour, rounds, count, longest_pause, slow):
     @test(name, slow=slow, segue_only=True)
     def run():
         with tempfile.TemporaryDirectory() as directory:
             argv = switching_argv(directory, flavour, rounds)
             quiet, _, _ = switching.run(argv, rounds)
+            pause = min(longest_pause, switching.run.seconds / count)  # the load must outlast the switches on a fast machine, too
             switched, answers, shift = switching.run(argv, rounds, engine_at_random, pause, count)
             switching.compare(quiet, switched)
             print("      " + switching.summary(answers, shift))
 
 
-switching_test("switching: 64-bit Linux under load", "cloud-amd64", 40, 150, 0.02, False)
-switching_test("switching: 64-bit Linux under load, thousands of times", "cloud-amd64", 150, 2000, 0.02, True)
-switching_test("switching: 32-bit Linux under load", "686-pae", 40, 150, 0.02, True)
+switching_test("switching: 64-bit Linux under load", "cloud-amd64", 60, 150, 0.02, False)
+switching_test("switching: 64-bit Linux under load, thousands of times", "cloud-amd64", 300, 2000, 0.02, True)
+switching_test("switching: 32-bit Linux under load", "686-pae", 60, 150, 0.02, True)
 
 
 saved_guests.register(sys.modules[__name__])

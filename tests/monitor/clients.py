@@ -74,8 +74,8 @@ class Qmp:
 
     def command(self, name, **arguments):
         self.pipe.send(json.dumps({"execute": name, "arguments": arguments, "id": name}).encode() + b"\n")
-        answer = self.answer()
-        assert answer["id"] == name, answer
+        answer = self.answer()  # None: the other end is gone
+        assert answer is None or answer["id"] == name, answer
         return answer
 
     def ready(self):
