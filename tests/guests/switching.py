@@ -88,7 +88,10 @@ def switch(qmp, machine, ticks, choose, pause, count, dice):
             if left <= 0:
                 break
         if len(done) >= count and argument.get("engine") != "bt-one-insn":
-            return done  # the rest of the load at full speed
+            while machine.process.poll() is None and not re.search(rb"\nload: end", machine.output):
+                machine.read_some(0.01)  # the rest of the load at full speed
+                ticks.look(machine.output)
+            return done
         if machine.process.poll() is not None:
             raise Failure(f"the machine ended after {len(done)} switches\n{machine.tail()}")
     if len(done) < count:
