@@ -77,7 +77,7 @@ def shell_ready(machine):
     machine.expect(SHELL, 90)
     # A variable, a job, and a watch on the clock: none may notice what happens to the guest.
     machine.send("X=hello42; (i=0; while :; do i=$((i+1)); echo $i >/tmp/new; mv /tmp/new /tmp/count; sleep 0.1; done) & \r")
-    machine.send("echo rea''dy\r")
+    machine.send("until [ -s /tmp/count ]; do sleep 0.05; done; echo rea''dy\r")  # the job has begun
     machine.expect("ready", 20)
 
 
