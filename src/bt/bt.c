@@ -325,6 +325,14 @@ static void bt_cpu_counters(Cpu *base, CpuCounterFunc *row, void *opaque)
         row(opaque, rows[i].name, __atomic_load_n(rows[i].value, __ATOMIC_RELAXED));
 }
 
+static gboolean bt_cpu_log_take(Cpu *base, GError **error)
+{
+    mmu_log_writes(&bt_cpu(base)->mmu);
+    return TRUE;
+}
+
+static gboolean bt_cpu_log_writes(Cpu *base, bool is_on, GError **error) { return !is_on || bt_cpu_log_take(base, error); }
+
 const CpuOps bt_cpu_ops = {
     .name = "bt",
     .create = bt_cpu_create,
@@ -335,6 +343,8 @@ const CpuOps bt_cpu_ops = {
     .kick = bt_cpu_kick,
     .set_irq = bt_cpu_set_irq,
     .nmi = bt_cpu_nmi,
+    .log_writes = bt_cpu_log_writes,
+    .log_take = bt_cpu_log_take,
     .describe = bt_cpu_describe,
     .counters = bt_cpu_counters,
     .profile = bt_cpu_profile,
@@ -360,5 +370,7 @@ const CpuOps bt_one_cpu_ops = {
     .kick = bt_cpu_kick,
     .set_irq = bt_cpu_set_irq,
     .nmi = bt_cpu_nmi,
+    .log_writes = bt_cpu_log_writes,
+    .log_take = bt_cpu_log_take,
     .describe = bt_cpu_describe,
 };

@@ -94,6 +94,10 @@ typedef struct CpuOps {
     void (*route)(Cpu *cpu, unsigned pin, uint64_t address, uint32_t data);
     void (*apic_get)(Cpu *cpu, CpuApic *out_apic);
     void (*apic_set)(Cpu *cpu, const CpuApic *apic);
+    /* log_writes: from now on (until it is off) the pages of RAM that the guest writes are noted for Ram.dirty.   log_take: what has been noted
+     * is there now, and a page that is written from now on is noted again.  The vCPU is not in run().  FALSE with VMM_ERROR_HOST. */
+    gboolean (*log_writes)(Cpu *cpu, bool is_on, GError **error);
+    gboolean (*log_take)(Cpu *cpu, GError **error);
     /* text: human-readable statistics and registers for logs and the monitor; (transfer full). */
     char *(*describe)(Cpu *cpu);
     /* counters: calls @row for each.  Any thread, also while the vCPU runs: values may be a moment old.  May be NULL. */

@@ -31,6 +31,7 @@ typedef struct Ram {
     bool is_owned;       /* mapped by ram_new() */
     struct RamListener *listeners; /* may be NULL; guarded by listeners_lock, which is taken last */
     GMutex *listeners_lock;
+    struct DirtyLog *dirty; /* NULL: nobody asks which pages are written (core/dirty.h) */
 } Ram;
 
 /* Who wants to know that the monitor itself (a device, the boot loader) wrote guest memory: engines, to drop translations of those bytes. */

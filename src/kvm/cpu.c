@@ -10,6 +10,7 @@
 #include <x86intrin.h>
 
 #include "core/cpuid.h"
+#include "core/dirty.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "kvm/cpu-int.h"
@@ -329,6 +330,22 @@ gboolean kvm_dirty_take(Cpu *cpu, unsigned slot, uint64_t *out_bits, GError **er
     return kvm_vm_dirty(kvm_cpu(cpu)->vm, slot, out_bits, error);
 }
 
+static gboolean kvm_cpu_log_take(Cpu *base, GError **error)
+{
+    DirtyLog *log = kvm_cpu(base)->config.ram->dirty;
+    for (unsigned i = 0; i < log->pages.nslots; i++) {
+        g_autofree uint64_t *bits = g_new0(uint64_t, log->pages.nwords[i]);
+        if (log->ram->slot[i].is_rom)
+            continue;
+        if (!kvm_dirty_take(base, i, bits, error))
+            return FALSE;
+        for (uint64_t word = 0; word < log->pages.nwords[i]; word++)
+            if (bits[word])
+                __atomic_fetch_or(&log->pages.bits[i][word], bits[word], __ATOMIC_SEQ_CST);
+    }
+    return TRUE;
+}
+
 static char *kvm_cpu_describe(Cpu *base)
 {
     static const char *const gpr[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
@@ -390,6 +407,8 @@ const CpuOps kvm_cpu_ops = {
     .route = kvm_apic_route,
     .apic_get = kvm_apic_get,
     .apic_set = kvm_apic_set,
+    .log_writes = kvm_dirty_log,
+    .log_take = kvm_cpu_log_take,
     .describe = kvm_cpu_describe,
     .counters = kvm_cpu_counters,
 };

@@ -54,6 +54,38 @@ void hmp_migrate(Vm *vm, const char *args, GString *out)
 
 void hmp_migrate_cancel(Vm *vm, const char *args, GString *out) { migration_cancel(vm_migration(vm)); }
 
+void hmp_migrate_set_parameter(Vm *vm, const char *args, GString *out)
+{
+    MigrationParameters parameters = migration_parameters(vm_migration(vm));
+    g_autoptr(GError) error = NULL;
+    size_t length = strcspn(args, " ");
+    const char *text = args + length + strspn(args + length, " ");
+    char *end;
+    guint64 number = g_ascii_strtoull(text, &end, 10);
+    bool is_number = end != text && *text != '-';
+    if (is_number && length == strlen("max-bandwidth") && !strncmp(args, "max-bandwidth", length) && number < (uint64_t)1 << 40) {
+        /* As QEMU's: MiB without a suffix. */
+        unsigned shift = !*end || !g_ascii_strcasecmp(end, "M") ? 20 : !g_ascii_strcasecmp(end, "K") ? 10 : !g_ascii_strcasecmp(end, "G") ? 30 : 0;
+        is_number = shift || !g_ascii_strcasecmp(end, "B");
+        parameters.max_bandwidth = number << shift;
+    } else if (is_number && !*end && length == strlen("downtime-limit") && !strncmp(args, "downtime-limit", length) && number < INT64_MAX) {
+        parameters.downtime_limit_ms = (int64_t)number;
+    } else {
+        is_number = false;
+    }
+    if (is_number)
+        report(out, migration_set_parameters(vm_migration(vm), &parameters, &error), &error);
+    else
+        g_string_append(out, "Error: write max-bandwidth N[B|K|M|G] (a second; 0: as fast as it goes) or downtime-limit N (milliseconds)\n");
+}
+
+void hmp_info_migrate_parameters(Vm *vm, GString *out)
+{
+    MigrationParameters parameters = migration_parameters(vm_migration(vm));
+    g_string_append_printf(out, "max-bandwidth: %" G_GUINT64_FORMAT " bytes/second\ndowntime-limit: %" G_GINT64_FORMAT " ms\n",
+                           parameters.max_bandwidth, parameters.downtime_limit_ms);
+}
+
 void hmp_migrate_incoming(Vm *vm, const char *args, GString *out)
 {
     g_autoptr(GError) error = NULL;
@@ -100,7 +132,8 @@ void hmp_info_migrate(Vm *vm, GString *out)
     g_string_append_printf(out, "Migration status: %s%s%s\n", migration_status_name(migration), migration_failure(migration) ? ": " : "",
                            migration_failure(migration) ? migration_failure(migration) : "");
     g_string_append_printf(out, "total time: %" G_GINT64_FORMAT " ms\ndowntime: %" G_GINT64_FORMAT " ms\ntransferred ram: %" G_GUINT64_FORMAT
-                           " kbytes\nduplicate: %" G_GUINT64_FORMAT " pages\nnormal: %" G_GUINT64_FORMAT " pages\n",
+                           " kbytes\nduplicate: %" G_GUINT64_FORMAT " pages\nnormal: %" G_GUINT64_FORMAT " pages\n"
+                           "dirty sync count: %" G_GUINT64_FORMAT "\ndirty pages rate: %" G_GUINT64_FORMAT " pages/s\n",
                            numbers.total_ms, numbers.downtime_ms, numbers.progress.transferred / 1024, numbers.progress.zero_pages,
-                           numbers.progress.full_pages);
+                           numbers.progress.full_pages, numbers.rounds, numbers.dirty_pages_per_s);
 }

@@ -10,6 +10,8 @@ void hmp_loadvm(Vm *vm, const char *args, GString *out);
 void hmp_delvm(Vm *vm, const char *args, GString *out);
 void hmp_migrate(Vm *vm, const char *args, GString *out);
 void hmp_migrate_cancel(Vm *vm, const char *args, GString *out);
+void hmp_migrate_set_parameter(Vm *vm, const char *args, GString *out);
+void hmp_info_migrate_parameters(Vm *vm, GString *out);
 void hmp_migrate_incoming(Vm *vm, const char *args, GString *out);
 void hmp_info_snapshots(Vm *vm, GString *out);
 void hmp_info_migrate(Vm *vm, GString *out);

@@ -58,6 +58,7 @@ static const struct {
     { "status", "running or paused", info_status },       { "registers", "the CPU's registers", info_registers },
     { "cpus", "the virtual CPUs", info_cpus },            { "mode", "the execution mode", info_mode },
     { "snapshots", "what savevm kept", hmp_info_snapshots },    { "migrate", "the migration on its way, or the last one", hmp_info_migrate },
+    { "migrate_parameters", "its limits", hmp_info_migrate_parameters },
     { "version", "version", info_version },               { "kvm", "whether KVM runs the guest", info_kvm },
     { "name", "the guest's name", hmp_info_name },        { "block", "disks", hmp_info_block },
     { "chardev", "back ends", hmp_info_chardev },         { "qtree", "devices", hmp_info_devices },
@@ -123,6 +124,7 @@ static const HmpCommand commands[] = {
     { "delvm", NULL, "TAG", "forget what savevm kept", hmp_delvm },
     { "migrate", NULL, "URI", "send the guest to file:PATH, unix:PATH, tcp:HOST:PORT, fd:N or exec:COMMAND", hmp_migrate },
     { "migrate_cancel", NULL, "", "end a migration; the guest goes on here", hmp_migrate_cancel },
+    { "migrate_set_parameter", NULL, "NAME VALUE", "max-bandwidth N[K|M|G] a second, or downtime-limit N milliseconds", hmp_migrate_set_parameter },
     { "migrate_incoming", NULL, "URI", "under -incoming defer: where the guest comes from", hmp_migrate_incoming },
     { "sendkey", NULL, "KEYS", "accepted; there is no keyboard to press", cmd_sendkey },
 };

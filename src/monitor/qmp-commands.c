@@ -158,6 +158,8 @@ static const struct {
     { "migrate_cancel", qmp_migrate_cancel, .takes_any = true },
     { "migrate-incoming", qmp_migrate_incoming, .takes_any = true },
     { "query-migrate", qmp_query_migrate, .takes_any = true },
+    { "migrate-set-parameters", qmp_set_migrate_parameters, .takes_any = true },
+    { "query-migrate-parameters", qmp_query_migrate_parameters, .takes_any = true },
     { "migrate-set-capabilities", qmp_set_capabilities, .takes_any = true },
     { "query-migrate-capabilities", qmp_query_capabilities, .takes_any = true },
     { "savevm", qmp_savevm, .takes_any = true },

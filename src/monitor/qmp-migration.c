@@ -105,13 +105,14 @@ static JsonObject *ram_object(const MigrationNumbers *numbers)
     const SnapshotProgress *progress = &numbers->progress;
     JsonObject *ram = json_object_new();
     json_object_set_int_member(ram, "total", (gint64)progress->ram_total);
-    json_object_set_int_member(ram, "remaining", (gint64)(progress->ram_total - progress->ram_done));
+    json_object_set_int_member(ram, "remaining", (gint64)progress->ram_left);
     json_object_set_int_member(ram, "transferred", (gint64)progress->transferred);
     json_object_set_int_member(ram, "duplicate", (gint64)progress->zero_pages);
     json_object_set_int_member(ram, "normal", (gint64)progress->full_pages);
     json_object_set_int_member(ram, "normal-bytes", (gint64)progress->full_pages * 4096);
     json_object_set_int_member(ram, "page-size", 4096);
-    json_object_set_int_member(ram, "dirty-sync-count", 1);
+    json_object_set_int_member(ram, "dirty-sync-count", (gint64)numbers->rounds);
+    json_object_set_int_member(ram, "dirty-pages-rate", (gint64)numbers->dirty_pages_per_s);
     json_object_set_double_member(ram, "mbps", numbers->total_ms > 0 ? (double)progress->transferred * 8 / 1000 / (double)numbers->total_ms : 0);
     return ram;
 }
@@ -185,6 +186,52 @@ JsonNode *qmp_query_capabilities(const QmpMachine *machine, JsonObject *args, ch
     JsonNode *node = json_node_new(JSON_NODE_ARRAY);
     json_node_take_array(node, array);
     return node;
+}
+
+/* --- parameters --- */
+
+/* A whole number that is not negative; FALSE with *out_text set when @name is there and is none. */
+static bool number_take(JsonObject *args, const char *name, int64_t *out_value, char **out_text)
+{
+    JsonNode *node = args ? json_object_get_member(args, name) : NULL;
+    if (!node)
+        return true;
+    if (!JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_INT64 || json_node_get_int(node) < 0) {
+        *out_text = g_strdup_printf("Invalid parameter type for '%s', expected: a whole number from 0 up", name);
+        return false;
+    }
+    *out_value = json_node_get_int(node);
+    return true;
+}
+
+JsonNode *qmp_set_migrate_parameters(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    Migration *migration = vm_migration(machine->vm);
+    MigrationParameters parameters = migration_parameters(migration);
+    int64_t bandwidth = (int64_t)parameters.max_bandwidth;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GList) names = args ? json_object_get_members(args) : NULL;
+    for (GList *name = names; name; name = name->next)
+        if (strcmp(name->data, "max-bandwidth") != 0 && strcmp(name->data, "downtime-limit") != 0) {
+            *out_text = g_strdup_printf("Parameter '%.60s' is unexpected; there are max-bandwidth and downtime-limit", (const char *)name->data);
+            return NULL;
+        }
+    if (!number_take(args, "max-bandwidth", &bandwidth, out_text) ||
+        !number_take(args, "downtime-limit", &parameters.downtime_limit_ms, out_text))
+        return NULL;
+    parameters.max_bandwidth = (uint64_t)bandwidth;
+    return done(migration_set_parameters(migration, &parameters, &error), &error, out_text);
+}
+
+JsonNode *qmp_query_migrate_parameters(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    if (!is_empty(args, out_text))
+        return NULL;
+    MigrationParameters parameters = migration_parameters(vm_migration(machine->vm));
+    JsonObject *object = json_object_new();
+    json_object_set_int_member(object, "max-bandwidth", (gint64)parameters.max_bandwidth);
+    json_object_set_int_member(object, "downtime-limit", parameters.downtime_limit_ms);
+    return object_node(object);
 }
 
 /* --- snapshots --- */

@@ -1,3 +1,4 @@
+#include "core/dirty.h"
 #include "softmmu/mmu.h"
 #include "softmmu/tlb.h"
 #include "softmmu/walk-inline.h"
@@ -73,6 +74,7 @@ typedef struct Place {
     uint8_t *host; /* of the byte, NULL: no memory there */
     uint16_t *write_at; /* the code map's note on the page, or NULL */
     bool is_code, is_rom;
+    bool is_watched; /* the first write must miss: it is to be noted */
 } Place;
 
 WALK_INLINE Place place_find(const Mmu *mmu, Gpa gpa)
@@ -117,7 +119,7 @@ WALK_INLINE void entry_fill(Mmu *mmu, Gva gva, MmuIndex index, const Walk *walk,
 
     Gva page = page_of(gva);
     uint64_t invalid = tlb_invalid_tag(i);
-    bool may_write = walk->rights & MMU_RIGHT_WRITE && walk->is_dirty && !place->is_code && !place->is_rom;
+    bool may_write = walk->rights & MMU_RIGHT_WRITE && walk->is_dirty && !place->is_code && !place->is_rom && !place->is_watched;
     uint64_t info = page_of(walk->gpa) | (walk->is_global ? TLB_INFO_GLOBAL : 0) | (walk->rights & MMU_RIGHT_FETCH);
     _Static_assert(MMU_RIGHT_FETCH == TLB_INFO_FETCH, "the same bit");
     if (walk->page_bits != PAGE_SHIFT) {
@@ -154,6 +156,11 @@ MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill
         return MMU_MMIO;
     }
     out->host = place.host;
+    if (__builtin_expect(mmu->ram->dirty != NULL, 0)) {
+        place.is_watched = access != MMU_WRITE;
+        if (access == MMU_WRITE)
+            dirty_log_mark(mmu->ram->dirty, walk.gpa);
+    }
     miss_count(mmu, &mmu->tlb[index][TLB_INDEX(gva)], page_of(gva));
     entry_fill(mmu, gva, index, &walk, &place);
     if (access == MMU_WRITE && __builtin_expect(place.is_code || place.is_rom, 0))
@@ -173,6 +180,7 @@ bool mmu_prefill(Mmu *mmu, Gva gva, MmuIndex index)
     Place place = place_find(mmu, walk.gpa);
     if (!place.host)
         return false;
+    place.is_watched = mmu->ram->dirty != NULL;
     entry_fill(mmu, gva, index, &walk, &place);
     return true;
 }

@@ -219,6 +219,9 @@ uint32_t code_map_set(CodeMap *map, Gpa gpa, bool has_code);
 /* mmu_drop_writes: removes the write tags of every TLB entry that maps the physical page of @gpa. */
 void mmu_drop_writes(Mmu *mmu, Gpa gpa);
 
+/* mmu_log_writes: the next write to any page misses the TLB, so that it is noted in Ram.dirty. */
+void mmu_log_writes(Mmu *mmu);
+
 /* mmu_audit: checks every valid TLB entry against mmu_probe().  Returns the number of entries that grant more than the guest's tables
  * do (0 = sound); @out_gva receives the first. */
 unsigned mmu_audit(const Mmu *mmu, Gva *out_gva);

@@ -252,3 +252,10 @@ void mmu_drop_writes(Mmu *mmu, Gpa gpa)
                 tlb[i].tag_write = tlb_invalid_tag(i);
     }
 }
+
+void mmu_log_writes(Mmu *mmu)
+{
+    for (unsigned index = 0; index < MMU_NINDEXES; index++)
+        for (unsigned i = 0; i < TLB_SIZE; i++)
+            mmu->tlb[index][i].tag_write = tlb_invalid_tag(i);
+}

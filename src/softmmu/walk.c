@@ -1,3 +1,4 @@
+#include "core/dirty.h"
 #include "softmmu/tlb.h"
 #include "softmmu/walk-inline.h"
 
@@ -22,10 +23,18 @@ static bool entry_is_writable(const Mmu *mmu, const void *entry)
     return false;
 }
 
+/* A page table is a page that has been written. */
+static inline void entry_note(const Mmu *mmu, Gpa gpa)
+{
+    if (__builtin_expect(mmu->ram->dirty != NULL, 0))
+        dirty_log_mark(mmu->ram->dirty, gpa & mmu->a20_mask);
+}
+
 bool walk_set_ad8(const Mmu *mmu, Gva gva, Gpa table, unsigned nlevels, unsigned level, uint64_t leaf, uint64_t leaf_bits)
 {
     for (unsigned at = nlevels; at-- > level;) {
-        const uint64_t *entry = entry_find(mmu, (table & PTE_ADDR_MASK) + ((gva >> (PAGE_SHIFT + 9 * at)) & 511) * 8);
+        Gpa gpa = (table & PTE_ADDR_MASK) + ((gva >> (PAGE_SHIFT + 9 * at)) & 511) * 8;
+        const uint64_t *entry = entry_find(mmu, gpa);
         uint64_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
         uint64_t bits = at == level ? leaf_bits : PTE_A;
         table = old;
@@ -35,6 +44,7 @@ bool walk_set_ad8(const Mmu *mmu, Gva gva, Gpa table, unsigned nlevels, unsigned
             continue;
         if (!__atomic_compare_exchange_n((uint64_t *)entry, &old, old | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
             return false;
+        entry_note(mmu, gpa);
     }
     return true;
 }
@@ -43,7 +53,8 @@ bool walk_set_ad4(const Mmu *mmu, Gva gva, unsigned level, uint32_t leaf, uint32
 {
     uint32_t table = (uint32_t)mmu->cr3;
     for (unsigned at = 2; at-- > level;) {
-        const uint32_t *entry = entry_find(mmu, (table & 0xfffff000u) + ((gva >> (PAGE_SHIFT + 10 * at)) & 1023) * 4);
+        Gpa gpa = (table & 0xfffff000u) + ((gva >> (PAGE_SHIFT + 10 * at)) & 1023) * 4;
+        const uint32_t *entry = entry_find(mmu, gpa);
         uint32_t old = __atomic_load_n(entry, __ATOMIC_RELAXED);
         uint32_t bits = at == level ? leaf_bits : (uint32_t)PTE_A;
         table = old;
@@ -53,6 +64,7 @@ bool walk_set_ad4(const Mmu *mmu, Gva gva, unsigned level, uint32_t leaf, uint32
             continue;
         if (!__atomic_compare_exchange_n((uint32_t *)entry, &old, old | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
             return false;
+        entry_note(mmu, gpa);
     }
     return true;
 }

@@ -1,7 +1,9 @@
 /*
  * Migration: the guest's state leaves to somewhere, or comes from there: a file, a Unix or TCP socket, a descriptor, another program.
  *
- * The guest stands still from the beginning to the end of a migration; a thread moves the bytes meanwhile, so that monitors answer.
+ * A guest that runs goes on running while a thread sends its memory, round by round: each sends what was written during the one before.  It
+ * is stopped when the rest can be sent within the downtime that is allowed, or when MIGRATION_MAX_ROUNDS have not come that far.  A guest
+ * that stands still is sent at once, and one that arrives waits until it is there.
  * When it has arrived, the guest here stays stopped ("postmigrate"); when it has not, it goes on.
  * Thread: the default main context's.
  */
@@ -23,8 +25,17 @@ typedef enum MigrationStatus {
     MIGRATION_CANCELLED,
 } MigrationStatus;
 
+#define MIGRATION_MAX_ROUNDS 30u
+
+/* What may be changed at any time, also while a migration is on its way. */
+typedef struct MigrationParameters {
+    uint64_t max_bandwidth; /* bytes a second while the guest runs; 0: as fast as it goes */
+    int64_t downtime_limit_ms;
+} MigrationParameters;
+
 typedef struct MigrationWires {
     void (*machine)(void *opaque, SnapshotMachine *out_machine);
+    bool (*runs)(void *opaque);    /* whether the guest does */
     void (*hold)(void *opaque);    /* the guest stands still from now on */
     void (*release)(void *opaque); /* undoes it */
     void (*left)(void *opaque);    /* the guest is elsewhere now; held */
@@ -64,6 +75,14 @@ bool migration_is_incoming(const Migration *migration);
 
 typedef struct MigrationNumbers {
     SnapshotProgress progress;
-    int64_t total_ms, downtime_ms, setup_ms;
+    int64_t total_ms, setup_ms;
+    int64_t downtime_ms;        /* before the guest has been stopped: what it would be now */
+    uint64_t rounds;            /* of memory; 1: the guest stood still */
+    uint64_t dirty_pages_per_s; /* written by the guest in the last round */
 } MigrationNumbers;
+
+MigrationParameters migration_parameters(const Migration *migration);
+/* migration_set_parameters: FALSE with VMM_ERROR_USAGE: a downtime below 0 or above 2000 s. */
+gboolean migration_set_parameters(Migration *migration, const MigrationParameters *parameters, GError **error);
+
 void migration_numbers(const Migration *migration, MigrationNumbers *out_numbers);

@@ -250,6 +250,27 @@ static void apic_connect(Run *run)
         apic_link_connect(board_apic_link(run->board), cpus);
 }
 
+static gboolean logs_set(Run *run, bool is_on, GError **error)
+{
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        Cpu *cpu = run->vcpu[i].cpu;
+        if (!cpu->ops->log_writes(cpu, is_on, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* Into Ram.dirty. */
+static gboolean logs_take(Run *run, GError **error)
+{
+    for (unsigned i = 0; i < run->wires.ncpus; i++) {
+        Cpu *cpu = run->vcpu[i].cpu;
+        if (!cpu->ops->log_take(cpu, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GError **error)
 {
     unsigned ncpus = run->wires.ncpus, nmis[CONFIG_MAX_CPUS];
@@ -267,11 +288,13 @@ gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GErr
         nmis[i] = run->vcpu[i].nmis;
     out_times->stop_ns = nanoseconds() - begin;
     g_mutex_unlock(run->wires.lock);
-    gboolean is_ok = handover_commit(handover, error);
+    gboolean is_ok = (!run->wires.ram->dirty || logs_take(run, error)) && handover_commit(handover, error);
     g_mutex_lock(run->wires.lock);
     if (is_ok) {
         handover_swap(handover);
         apic_connect(run);
+        if (run->wires.ram->dirty)
+            logs_set(run, true, NULL); /* what cannot log now fails again when it is asked */
         /* What came for the old ones meanwhile. */
         for (unsigned i = 0; i < ncpus; i++) {
             Cpu *cpu = run->vcpu[i].cpu;
@@ -422,6 +445,35 @@ void run_save(Run *run, unsigned index, X86State *out_state)
 {
     Cpu *cpu = run->vcpu[index].cpu;
     cpu->ops->save(cpu, out_state);
+}
+
+/* --- what the guest writes --- */
+
+gboolean run_log_writes(Run *run, bool is_on, GError **error)
+{
+    Ram *ram = run->wires.ram;
+    g_mutex_lock(run->wires.lock);
+    run_pause(run);
+    if (is_on)
+        dirty_log_new(ram);
+    gboolean is_ok = logs_set(run, is_on, error);
+    if (!is_on || !is_ok)
+        dirty_log_free(ram->dirty);
+    run_resume(run);
+    g_mutex_unlock(run->wires.lock);
+    return is_ok;
+}
+
+gboolean run_log_take(Run *run, PageSet *pages, uint64_t *out_npages, GError **error)
+{
+    g_mutex_lock(run->wires.lock);
+    run_pause(run);
+    gboolean is_ok = logs_take(run, error);
+    if (is_ok)
+        *out_npages = dirty_log_take(run->wires.ram->dirty, pages);
+    run_resume(run);
+    g_mutex_unlock(run->wires.lock);
+    return is_ok;
 }
 
 /* --- saved state --- */

@@ -10,6 +10,7 @@
 
 #include "core/cpu.h"
 #include "core/cpuid.h"
+#include "core/dirty.h"
 #include "core/stream.h"
 #include "vm/board.h"
 #include "vm/boot.h"
@@ -76,6 +77,12 @@ void run_save(Run *run, unsigned index, X86State *out_state); /* the same rules 
 void run_counters(Run *run, CpuCounterFunc *row, void *opaque); /* sums over all; lock held */
 char *run_profile(Run *run); /* of all, (transfer full); lock held; NULL: none is made */
 int run_thread_id(Run *run, unsigned index); /* of the host; 0 before it runs.  Lock held */
+
+/* run_log_writes: what the guest writes is noted in Ram.dirty, from @is_on to !@is_on; the vCPUs go on noting over a run_switch().
+ * run_log_take: moves what has been noted into @pages.   *out_npages: how many @pages has now.   The main thread's; lock not held; the
+ * vCPUs stand still for a moment.  FALSE with VMM_ERROR_HOST. */
+gboolean run_log_writes(Run *run, bool is_on, GError **error);
+gboolean run_log_take(Run *run, PageSet *pages, uint64_t *out_npages, GError **error);
 
 /* run_time_stop, run_time_start: the vCPUs' TSCs stand still between the two, as the clock does.  Calls do not nest.  The vCPUs are paused;
  * run_time_start() is called without the lock. */

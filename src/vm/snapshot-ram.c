@@ -51,20 +51,24 @@ static void packer_clear(Packer *packer)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Packer, packer_clear)
 
-static gboolean chunk_write(SectionWriter *writer, Packer *packer, Gpa start, const uint8_t *host, unsigned npages, SnapshotProgress *progress,
-                            GError **error)
+static bool is_wanted(const uint64_t *bits, uint64_t page) { return bits[page / 64] >> (page % 64) & 1; }
+
+/* @bits: the chunk's in its slot's PageSet, which it begins a word of; or NULL. */
+static gboolean chunk_write(SectionWriter *writer, Packer *packer, Gpa start, const uint8_t *host, unsigned npages, const uint64_t *bits,
+                            SnapshotProgress *progress, GError **error)
 {
     ChunkHead head = { .start = start, .npages = (uint16_t)npages };
     size_t used = 0;
     for (unsigned i = 0; i < npages; i++) {
-        if (is_zero(host + i * PAGE_SIZE))
+        if (bits ? !is_wanted(bits, i) : is_zero(host + i * PAGE_SIZE))
             continue;
         head.present[i / 8] |= (uint8_t)(1u << (i % 8));
         memcpy(packer->raw + used, host + i * PAGE_SIZE, PAGE_SIZE);
         used += PAGE_SIZE;
     }
     if (progress) {
-        __atomic_fetch_add(&progress->zero_pages, npages - used / PAGE_SIZE, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&progress->zero_pages, bits ? 0 : npages - used / PAGE_SIZE, __ATOMIC_RELAXED);
+        __atomic_fetch_sub(&progress->ram_left, bits ? used : (uint64_t)npages * PAGE_SIZE, __ATOMIC_RELAXED);
         __atomic_fetch_add(&progress->full_pages, used / PAGE_SIZE, __ATOMIC_RELAXED);
     }
     if (!used)
@@ -79,25 +83,40 @@ static gboolean chunk_write(SectionWriter *writer, Packer *packer, Gpa start, co
     return section_write(writer, SNAPSHOT_RAM_SECTION, 1, bytes, total, error);
 }
 
-gboolean snapshot_ram_write(SectionWriter *writer, const Ram *ram, SnapshotProgress *progress, GError **error)
+static bool is_empty(const uint64_t *bits, uint64_t npages)
 {
+    uint64_t any = 0;
+    for (uint64_t word = 0; word < (npages + 63) / 64; word++)
+        any |= bits[word];
+    return !any;
+}
+
+gboolean snapshot_ram_write(SectionWriter *writer, const Ram *ram, const PageSet *pages, SnapshotProgress *progress, const SnapshotPace *pace,
+                            GError **error)
+{
+    _Static_assert(CHUNK_PAGES % 64 == 0, "a chunk begins a word of a PageSet");
     g_auto(Packer) packer = { .context = ZSTD_createCCtx(), .raw = g_malloc(CHUNK_SIZE), .packed_size = ZSTD_compressBound(CHUNK_SIZE) };
     packer.packed = g_malloc(packer.packed_size);
     uint64_t total = 0;
     for (unsigned i = 0; i < ram->nslots; i++)
         total += ram->slot[i].size;
-    if (progress)
+    if (progress) {
         __atomic_store_n(&progress->ram_total, total, __ATOMIC_RELAXED);
+        __atomic_store_n(&progress->ram_left, pages ? page_set_count(pages) * PAGE_SIZE : total, __ATOMIC_RELAXED);
+    }
     for (unsigned i = 0; i < ram->nslots; i++) {
         const RamSlot *slot = &ram->slot[i];
         for (uint64_t at = 0; at < slot->size; at += CHUNK_SIZE) {
             uint64_t size = MIN(CHUNK_SIZE, slot->size - at);
-            if (!chunk_write(writer, &packer, slot->start + at, slot->host + at, (unsigned)(size / PAGE_SIZE), progress, error))
+            const uint64_t *bits = pages ? &pages->bits[i][at / PAGE_SIZE / 64] : NULL;
+            if (bits && is_empty(bits, size / PAGE_SIZE))
+                continue;
+            if (!chunk_write(writer, &packer, slot->start + at, slot->host + at, (unsigned)(size / PAGE_SIZE), bits, progress, error))
                 return FALSE;
-            if (progress) {
-                __atomic_fetch_add(&progress->ram_done, size, __ATOMIC_RELAXED);
+            if (progress)
                 __atomic_store_n(&progress->transferred, section_writer_total(writer), __ATOMIC_RELAXED);
-            }
+            if (pace && !pace->sent(pace->opaque, section_writer_total(writer), error))
+                return FALSE;
         }
     }
     return TRUE;

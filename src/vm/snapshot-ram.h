@@ -1,23 +1,36 @@
 /*
  * Guest memory as sections of saved state: up to 1 MiB each, pages of zeros left out, the others compressed (zstd).
- * Thread: any one, while nobody writes guest memory.
+ * A page that comes twice is what it was the second time.  Thread: any one.
  */
 #pragma once
 
-#include "core/ram.h"
+#include "core/dirty.h"
 #include "core/sections.h"
 
 #define SNAPSHOT_RAM_SECTION "ram"
 
 /* What has been moved so far, for those who watch from another thread: atomic. */
 typedef struct SnapshotProgress {
-    uint64_t ram_total, ram_done;   /* bytes of guest memory, pages of zeros included */
+    uint64_t ram_total, ram_left;   /* bytes of guest memory, pages of zeros included; what is left of this round */
     uint64_t transferred;           /* bytes of the stream */
     uint64_t zero_pages, full_pages;
 } SnapshotProgress;
 
-/* snapshot_ram_write: @progress may be NULL. */
-gboolean snapshot_ram_write(SectionWriter *writer, const Ram *ram, SnapshotProgress *progress, GError **error);
+/* For those who pay for every byte: called after each piece with SnapshotProgress.transferred.  FALSE ends it all. */
+typedef struct SnapshotPace {
+    gboolean (*sent)(void *opaque, uint64_t transferred, GError **error);
+    void *opaque;
+} SnapshotPace;
+
+/**
+ * snapshot_ram_write:
+ * @pages: what to write, also where it is zeros; NULL: all that is not zeros
+ * @pace: may be NULL
+ *
+ * The guest may write meanwhile, if who calls knows which pages those are and writes them once more.
+ */
+gboolean snapshot_ram_write(SectionWriter *writer, const Ram *ram, const PageSet *pages, SnapshotProgress *progress, const SnapshotPace *pace,
+                            GError **error);
 
 typedef struct SnapshotRamReader SnapshotRamReader;
 SnapshotRamReader *snapshot_ram_reader_new(void);

@@ -69,7 +69,7 @@ gboolean snapshot_store_save(const char *dir, const char *tag, const SnapshotMac
     if (fd < 0)
         return fail(error, path, g_strerror(errno));
     g_autoptr(GOutputStream) out = g_unix_output_stream_new(fd, FALSE);
-    gboolean is_ok = snapshot_save(machine, out, NULL, NULL, error);
+    gboolean is_ok = snapshot_save(machine, out, NULL, NULL, NULL, error);
     if (close(fd) < 0 && is_ok)
         is_ok = fail(error, path, g_strerror(errno));
     if (is_ok && g_rename(new_path, path) < 0)

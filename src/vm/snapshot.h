@@ -28,11 +28,24 @@ typedef struct SnapshotMachine {
     const char *mode; /* the engine's name, for those who read files; not compared */
 } SnapshotMachine;
 
+/* What saving a guest that runs needs: its memory is sent in rounds, each with the pages written during the one before. */
+typedef struct SnapshotLive {
+    /* round: @pages, empty, receives what has been written since the last call, or since before snapshot_save().  Sets *out_is_last when the
+     * guest stands still now, and had when the pages were taken. */
+    gboolean (*round)(void *opaque, PageSet *pages, bool *out_is_last, GError **error);
+    SnapshotPace pace; /* not used in the last round */
+    void *opaque;
+} SnapshotLive;
+
 /**
- * snapshot_save: The guest and its clock stand still, no disk request is on its way, and nothing puts input into devices.
+ * snapshot_save: The guest and its clock stand still (or do so from the last round of @live on), no disk request is on its way, and nothing puts
+ * input into devices.
+ * @live: NULL: the guest stands still
+ *
  * Returns: FALSE with VMM_ERROR_HOST, or G_IO_ERROR_CANCELLED.   Thread: any.
  */
-gboolean snapshot_save(const SnapshotMachine *machine, GOutputStream *out, GCancellable *cancellable, SnapshotProgress *progress, GError **error);
+gboolean snapshot_save(const SnapshotMachine *machine, GOutputStream *out, const SnapshotLive *live, GCancellable *cancellable,
+                       SnapshotProgress *progress, GError **error);
 
 /**
  * snapshot_load: same conditions.  On failure the machine is between two states and must not go on, unless it comes from snapshot_load_safe().

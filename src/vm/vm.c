@@ -178,6 +178,12 @@ static void migration_machine(void *opaque, SnapshotMachine *out_machine)
                                       .mode = vm_mode_name(vm) };
 }
 
+static bool migration_runs(void *opaque)
+{
+    Vm *vm = opaque;
+    return vm_is_running(vm);
+}
+
 static void migration_hold(void *opaque)
 {
     Vm *vm = opaque;
@@ -500,7 +506,7 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
         return NULL;
     if (vm->is_stopped)
         time_hold(vm);
-    vm->migration = migration_new(&(MigrationWires){ .machine = migration_machine, .hold = migration_hold, .release = migration_release,
+    vm->migration = migration_new(&(MigrationWires){ .machine = migration_machine, .runs = migration_runs, .hold = migration_hold, .release = migration_release,
                                                      .left = migration_left, .arrived = migration_arrived, .lost = migration_lost,
                                                      .event = migration_event, .opaque = vm });
     return g_steal_pointer(&vm);

@@ -256,6 +256,63 @@ def register(api):
             with Machine(guest("-incoming", f"exec:gzip -dc {work}/packed"), on_terminal=True) as machine:
                 goes_on(machine, count, uptime)
 
+    @test("savevm and loadvm with two processors", segue_only=True)
+    def _():
+        with tempfile.TemporaryDirectory() as work:
+            path = f"{work}/qmp"
+            with Machine(guest("-smp", "2", "-snapshot-dir", work, "-qmp", f"unix:{path},server=on,wait=off"), on_terminal=True) as machine:
+                qmp = Qmp(path)
+                shell_ready(machine)
+                shell_line(machine, "grep -c ^processor /proc/cpuinfo; echo coun''ted", r"\n2\s+counted")
+                count, uptime = shell_state(machine, "before")
+                qmp.ok("savevm", tag="two")
+                qmp.ok("loadvm", tag="two")
+                goes_on(machine, count, uptime)
+                qmp.ok("quit")
+            with Machine(guest("-smp", "2", "-snapshot-dir", work, "-loadvm", "two"), on_terminal=True) as machine:
+                goes_on(machine, count, uptime)
+                shell_line(machine, "taskset 1 true && taskset 2 true && echo bo''th", "both")
+            refused(guest("-snapshot-dir", work, "-loadvm", "two"), "CPUs: 2")
+
+    @test("a guest that runs while it is sent", segue_only=True)
+    def _():
+        with tempfile.TemporaryDirectory() as work:
+            with Machine(guest("-smp", "2", "-qmp", f"unix:{work}/qmp,server=on,wait=off"), on_terminal=True) as machine:
+                qmp = Qmp(f"{work}/qmp")
+                shell_ready(machine)
+                shell_line(machine, "dd if=/dev/urandom of=/tmp/still bs=1M count=8 2>/dev/null; md5sum </tmp/still >/tmp/sum; echo writ''ten", "written")
+                # Files that are written again and again, each with its sum: a page that is forgotten makes one of them wrong.
+                shell_line(machine, "(while :; do head -c 1000000 /dev/urandom >/tmp/a; (md5sum </tmp/a; cat /tmp/a) >/tmp/c; "
+                                    "mv /tmp/c /tmp/b; touch /tmp/go''es; done) & echo star''ted", "started")
+                shell_line(machine, "until [ -e /tmp/goes ]; do sleep 0.05; done; echo go''ing", "going", 30)
+                qmp.refused("migrate-set-parameters", "unexpected", speed=1)
+                qmp.refused("migrate-set-parameters", "whole number", **{"max-bandwidth": "fast"})
+                qmp.refused("migrate-set-parameters", "downtime_limit", **{"downtime-limit": 1 << 40})
+                qmp.ok("migrate-set-parameters", **{"max-bandwidth": 2 << 20, "downtime-limit": 20})
+                if qmp.ok("query-migrate-parameters") != {"max-bandwidth": 2 << 20, "downtime-limit": 20}:
+                    raise Failure("query-migrate-parameters does not say what was set")
+                qmp.ok("migrate", uri=f"file:{work}/slow")
+                count, uptime = shell_state(machine, "during")
+                goes_on(machine, count, uptime)
+                status = qmp.ok("query-migrate")
+                if status["status"] != "active" or not 0 < status["ram"]["remaining"] < status["ram"]["total"]:
+                    raise Failure(f"a slow migration: {status}")
+                qmp.refused("loadvm", "in progress", tag="one")
+                qmp.ok("migrate_cancel")
+                qmp.wait_migration("cancelled")
+                goes_on(machine, count, uptime)
+                qmp.ok("migrate-set-parameters", **{"max-bandwidth": 0})
+                with Machine(guest("-smp", "2", "-incoming", "defer", "-qmp", f"unix:{work}/qmp2,server=on,wait=off"), on_terminal=True) as second:
+                    Qmp(f"{work}/qmp2").ok("migrate-incoming", uri=f"unix:{work}/channel")
+                    count, uptime = shell_state(machine, "last")
+                    qmp.ok("migrate", uri=f"unix:{work}/channel")
+                    status = qmp.wait_migration()
+                    if status["ram"]["dirty-sync-count"] < 2:
+                        raise Failure(f"the guest stood still while its memory was sent: {status}")
+                    goes_on(second, count, uptime)
+                    shell_line(second, "kill %2; wait %2; md5sum </tmp/still | cmp - /tmp/sum && echo sa''me", "same", 30)
+                    shell_line(second, "head -n 1 /tmp/b >/tmp/b.sum; tail -n +2 /tmp/b | md5sum | cmp - /tmp/b.sum && echo ri''ght", "right", 30)
+
     @test("a migration that is cancelled", segue_only=True)
     def _():
         with tempfile.TemporaryDirectory() as work:

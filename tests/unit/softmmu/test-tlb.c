@@ -2,6 +2,8 @@
 #include <stdlib.h>
 
 #include "../../lib/guest-tables.h"
+#include "core/dirty.h"
+#include "softmmu/tlb.h"
 
 #define P PTE_P
 #define W PTE_RW
@@ -398,11 +400,49 @@ START_TEST(random_guest)
 }
 END_TEST
 
+/* A write is noted before it happens; the page tables' own A and D bits are writes, too. */
+START_TEST(written_pages_are_noted)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    Ram *ram = mmu->ram;
+    MmuFill fill;
+    Gva gva = USER_GVA + 3 * PAGE_SIZE;
+    unsigned i = TLB_INDEX(gva);
+    const TlbEntry *entry = &mmu->tlb[MMU_USER][i];
+    ck_assert_int_eq(mmu_fill(mmu, gva, MMU_WRITE, MMU_USER, &fill), MMU_RAM);
+    ck_assert_uint_eq(entry->tag_write, gva);
+    DirtyLog *log = dirty_log_new(ram);
+    g_autoptr(PageSet) pages = page_set_new(ram);
+    mmu_log_writes(mmu);
+    ck_assert_uint_eq(entry->tag_read, gva);
+    ck_assert_uint_ne(entry->tag_write, gva);
+    ck_assert_int_eq(mmu_fill(mmu, gva, MMU_READ, MMU_USER, &fill), MMU_RAM);
+    ck_assert_uint_ne(entry->tag_write, gva);
+    ck_assert_uint_eq(dirty_log_take(log, pages), 0);
+    ck_assert_int_eq(mmu_fill(mmu, gva, MMU_WRITE, MMU_USER, &fill), MMU_RAM);
+    ck_assert_uint_eq(entry->tag_write, gva);
+    ck_assert_uint_eq(dirty_log_take(log, pages), 1);
+    /* A page with translations never gets a write tag: each store is noted. */
+    page_set_clear(pages);
+    code_map_set(mmu->code, fill.gpa, true);
+    mmu_drop_writes(mmu, fill.gpa);
+    ck_assert_int_eq(mmu_fill(mmu, gva, MMU_WRITE, MMU_USER, &fill), MMU_CODE);
+    ck_assert_uint_eq(dirty_log_take(log, pages), 1);
+    code_map_set(mmu->code, fill.gpa, false);
+    /* Never accessed before: the walk writes the entry. */
+    page_set_clear(pages);
+    ck_assert_int_eq(mmu_fill(mmu, USER_GVA + 9 * PAGE_SIZE, MMU_READ, MMU_USER, &fill), MMU_RAM);
+    ck_assert_uint_ge(dirty_log_take(log, pages), 1);
+    dirty_log_free(log);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tlb");
     TCase *tcase = tcase_create("tlb");
     tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, written_pages_are_noted);
     tcase_add_test(tcase, empty_misses);
     tcase_add_test(tcase, misses_by_cause);
     tcase_add_test(tcase, dirty_before_write);
