@@ -1,7 +1,7 @@
 #include "core/sections.h"
 
+#include <libdeflate.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "core/error.h"
 
@@ -55,8 +55,8 @@ static gboolean put_plain(SectionWriter *writer, const void *bytes, size_t size,
 
 static gboolean put(SectionWriter *writer, const void *bytes, size_t size, GError **error)
 {
-    if (size) /* crc32() takes no bytes for a wish to begin anew */
-        writer->crc = (uint32_t)crc32(writer->crc, bytes, (uInt)size);
+    if (size) /* no bytes may be no pointer, which is a wish to begin anew */
+        writer->crc = libdeflate_crc32(writer->crc, bytes, size);
     return put_plain(writer, bytes, size, error);
 }
 
@@ -160,7 +160,7 @@ static gboolean get(SectionReader *reader, void *bytes, size_t size, GError **er
     if (!get_plain(reader, bytes, size, error))
         return FALSE;
     if (size)
-        reader->crc = (uint32_t)crc32(reader->crc, bytes, (uInt)size);
+        reader->crc = libdeflate_crc32(reader->crc, bytes, size);
     return TRUE;
 }
 

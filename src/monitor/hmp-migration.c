@@ -29,7 +29,7 @@ void hmp_loadvm(Vm *vm, const char *args, GString *out)
 {
     g_autoptr(GError) error = NULL;
     if (!is_missing(out, args, "the snapshot's name"))
-        report(out, migration_load_snapshot(vm_migration(vm), args, &error), &error);
+        report(out, migration_load_snapshot(vm_migration(vm), args, true, &error), &error);
 }
 
 void hmp_delvm(Vm *vm, const char *args, GString *out)

@@ -247,7 +247,7 @@ JsonNode *qmp_loadvm(const QmpMachine *machine, JsonObject *args, char **out_tex
 {
     const char *tag = text_take(args, "tag", no_flags, out_text);
     g_autoptr(GError) error = NULL;
-    return tag ? done(migration_load_snapshot(vm_migration(machine->vm), tag, &error), &error, out_text) : NULL;
+    return tag ? done(migration_load_snapshot(vm_migration(machine->vm), tag, true, &error), &error, out_text) : NULL;
 }
 
 JsonNode *qmp_delvm(const QmpMachine *machine, JsonObject *args, char **out_text)

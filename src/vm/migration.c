@@ -217,7 +217,7 @@ static gpointer send_thread(gpointer data)
 {
     Migration *migration = data;
     const SnapshotLive live = { .round = round_ask, .pace = { .sent = pace, .opaque = migration }, .opaque = migration };
-    if (snapshot_save(&migration->machine, migration_channel_writer(migration->channel), migration->is_logging ? &live : NULL,
+    if (snapshot_save(&migration->machine, SNAPSHOT_PACKED, migration_channel_writer(migration->channel), migration->is_logging ? &live : NULL,
                       migration->cancellable, &migration->progress, &migration->error))
         migration_channel_finish(migration->channel, migration->cancellable, &migration->error);
     migration->finished = g_idle_add(finished, migration);
@@ -385,7 +385,7 @@ gboolean migration_save_snapshot(Migration *migration, const char *tag, GError *
     return is_ok;
 }
 
-gboolean migration_load_snapshot(Migration *migration, const char *tag, GError **error)
+gboolean migration_load_snapshot(Migration *migration, const char *tag, bool has_guest, GError **error)
 {
     SnapshotMachine machine;
     bool is_lost;
@@ -394,7 +394,7 @@ gboolean migration_load_snapshot(Migration *migration, const char *tag, GError *
     if (!is_free(migration, error) || !disks_stay(machine.config, error))
         return FALSE;
     migration->wires.hold(migration->wires.opaque);
-    gboolean is_ok = snapshot_store_load(machine.config->snapshot_dir, tag, &machine, &is_lost, &cause);
+    gboolean is_ok = snapshot_store_load(machine.config->snapshot_dir, tag, &machine, has_guest, &is_lost, &cause);
     if (is_lost)
         migration->wires.lost(migration->wires.opaque, cause->message);
     migration->wires.release(migration->wires.opaque);

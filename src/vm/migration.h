@@ -61,11 +61,12 @@ void migration_cancel(Migration *migration);
 
 /**
  * migration_save_snapshot, migration_load_snapshot: savevm and loadvm in the configuration's -snapshot-dir, at once.
+ * @has_guest: a guest is here that must go on when loading fails; else the machine is of no use then
  * Return: FALSE with VMM_ERROR_USAGE or VMM_ERROR_HOST; the guest goes on as it was.  (If a file changes while it is being loaded the guest
  * is lost: wires.lost().)
  */
 gboolean migration_save_snapshot(Migration *migration, const char *tag, GError **error);
-gboolean migration_load_snapshot(Migration *migration, const char *tag, GError **error);
+gboolean migration_load_snapshot(Migration *migration, const char *tag, bool has_guest, GError **error);
 
 bool migration_is_active(const Migration *migration);
 MigrationStatus migration_status(const Migration *migration);

@@ -8,6 +8,8 @@
 #define CHUNK_PAGES 256u
 #define CHUNK_SIZE (CHUNK_PAGES * PAGE_SIZE)
 #define LEVEL 1
+#define VERSION_PACKED 1u
+#define VERSION_PLAIN 2u
 
 /* The fields before the data: where, and one bit a page that is not zero, lowest first. */
 typedef struct ChunkHead {
@@ -38,6 +40,7 @@ static bool is_zero(const uint8_t *page)
 }
 
 typedef struct Packer {
+    SnapshotForm form;
     ZSTD_CCtx *context;
     uint8_t *raw, *packed;
     size_t packed_size;
@@ -73,14 +76,18 @@ static gboolean chunk_write(SectionWriter *writer, Packer *packer, Gpa start, co
     }
     if (!used)
         return TRUE;
-    size_t size = ZSTD_compressCCtx(packer->context, packer->packed, packer->packed_size, packer->raw, used, LEVEL);
-    g_assert(!ZSTD_isError(size)); /* the buffer holds whatever it may become */
     g_autoptr(Stream) stream = stream_new_save();
     head_visit(&head, stream);
-    stream_bytes(stream, packer->packed, size);
+    if (packer->form == SNAPSHOT_PLAIN) {
+        stream_bytes(stream, packer->raw, used);
+    } else {
+        size_t size = ZSTD_compressCCtx(packer->context, packer->packed, packer->packed_size, packer->raw, used, LEVEL);
+        g_assert(!ZSTD_isError(size)); /* the buffer holds whatever it may become */
+        stream_bytes(stream, packer->packed, size);
+    }
     size_t total;
     const uint8_t *bytes = stream_saved(stream, &total);
-    return section_write(writer, SNAPSHOT_RAM_SECTION, 1, bytes, total, error);
+    return section_write(writer, SNAPSHOT_RAM_SECTION, packer->form == SNAPSHOT_PLAIN ? VERSION_PLAIN : VERSION_PACKED, bytes, total, error);
 }
 
 static bool is_empty(const uint64_t *bits, uint64_t npages)
@@ -91,11 +98,11 @@ static bool is_empty(const uint64_t *bits, uint64_t npages)
     return !any;
 }
 
-gboolean snapshot_ram_write(SectionWriter *writer, const Ram *ram, const PageSet *pages, SnapshotProgress *progress, const SnapshotPace *pace,
-                            GError **error)
+gboolean snapshot_ram_write(SectionWriter *writer, SnapshotForm form, const Ram *ram, const PageSet *pages, SnapshotProgress *progress,
+                            const SnapshotPace *pace, GError **error)
 {
     _Static_assert(CHUNK_PAGES % 64 == 0, "a chunk begins a word of a PageSet");
-    g_auto(Packer) packer = { .context = ZSTD_createCCtx(), .raw = g_malloc(CHUNK_SIZE), .packed_size = ZSTD_compressBound(CHUNK_SIZE) };
+    g_auto(Packer) packer = { .form = form, .context = ZSTD_createCCtx(), .raw = g_malloc(CHUNK_SIZE), .packed_size = ZSTD_compressBound(CHUNK_SIZE) };
     packer.packed = g_malloc(packer.packed_size);
     uint64_t total = 0;
     for (unsigned i = 0; i < ram->nslots; i++)
@@ -152,11 +159,12 @@ static gboolean refuse(GError **error, const char *why)
     return FALSE;
 }
 
-/* Unpacks into reader->raw: one page after another, those that are present.  Returns: where they belong, or NULL. */
-static uint8_t *chunk_read(SnapshotRamReader *reader, const Ram *ram, const Section *section, ChunkHead *out_head, GError **error)
+/* *out_pages: one page after another, those that are present; the section's, or reader->raw.  Returns: where they belong, or NULL. */
+static uint8_t *chunk_read(SnapshotRamReader *reader, const Ram *ram, const Section *section, ChunkHead *out_head, const uint8_t **out_pages,
+                           GError **error)
 {
     *out_head = (ChunkHead){ 0 };
-    if (section->version != 1) {
+    if (section->version != VERSION_PACKED && section->version != VERSION_PLAIN) {
         refuse(error, "of a version that this Segue does not read");
         return NULL;
     }
@@ -175,6 +183,14 @@ static uint8_t *chunk_read(SnapshotRamReader *reader, const Ram *ram, const Sect
     }
     for (unsigned i = 0; i < out_head->npages; i++)
         wanted += is_present(out_head, i) ? PAGE_SIZE : 0;
+    if (section->version == VERSION_PLAIN) {
+        *out_pages = packed;
+        if (packed_size == wanted)
+            return host;
+        refuse(error, "not as many pages as it says");
+        return NULL;
+    }
+    *out_pages = reader->raw;
     size_t size = ZSTD_decompressDCtx(reader->context, reader->raw, CHUNK_SIZE, packed, packed_size);
     if (ZSTD_isError(size) || size != wanted) {
         refuse(error, "its compressed data is malformed");
@@ -186,16 +202,17 @@ static uint8_t *chunk_read(SnapshotRamReader *reader, const Ram *ram, const Sect
 gboolean snapshot_ram_check(SnapshotRamReader *reader, const Ram *ram, const Section *section, GError **error)
 {
     ChunkHead head;
-    return chunk_read(reader, ram, section, &head, error) != NULL;
+    const uint8_t *pages;
+    return chunk_read(reader, ram, section, &head, &pages, error) != NULL;
 }
 
 gboolean snapshot_ram_load(SnapshotRamReader *reader, const Ram *ram, const Section *section, GError **error)
 {
     ChunkHead head;
-    uint8_t *host = chunk_read(reader, ram, section, &head, error);
+    const uint8_t *from;
+    uint8_t *host = chunk_read(reader, ram, section, &head, &from, error);
     if (!host)
         return FALSE;
-    const uint8_t *from = reader->raw;
     for (unsigned i = 0; i < head.npages; i++)
         if (is_present(&head, i)) {
             memcpy(host + i * PAGE_SIZE, from, PAGE_SIZE);

@@ -69,7 +69,7 @@ gboolean snapshot_store_save(const char *dir, const char *tag, const SnapshotMac
     if (fd < 0)
         return fail(error, path, g_strerror(errno));
     g_autoptr(GOutputStream) out = g_unix_output_stream_new(fd, FALSE);
-    gboolean is_ok = snapshot_save(machine, out, NULL, NULL, NULL, error);
+    gboolean is_ok = snapshot_save(machine, SNAPSHOT_PLAIN, out, NULL, NULL, NULL, error);
     if (close(fd) < 0 && is_ok)
         is_ok = fail(error, path, g_strerror(errno));
     if (is_ok && g_rename(new_path, path) < 0)
@@ -79,7 +79,7 @@ gboolean snapshot_store_save(const char *dir, const char *tag, const SnapshotMac
     return is_ok;
 }
 
-gboolean snapshot_store_load(const char *dir, const char *tag, const SnapshotMachine *machine, bool *out_is_lost, GError **error)
+gboolean snapshot_store_load(const char *dir, const char *tag, const SnapshotMachine *machine, bool has_guest, bool *out_is_lost, GError **error)
 {
     *out_is_lost = false;
     g_autofree char *path = snapshot_store_path(dir, tag, error);
@@ -91,7 +91,8 @@ gboolean snapshot_store_load(const char *dir, const char *tag, const SnapshotMac
     if (!in)
         return g_error_matches(cause, G_IO_ERROR, G_IO_ERROR_NOT_FOUND) ? fail(error, tag, "there is no snapshot of this name")
                                                                       : fail(error, path, cause->message);
-    if (snapshot_load_safe(machine, G_INPUT_STREAM(in), out_is_lost, error))
+    if (has_guest ? snapshot_load_safe(machine, G_INPUT_STREAM(in), out_is_lost, error)
+                  : snapshot_load(machine, G_INPUT_STREAM(in), NULL, NULL, error))
         return TRUE;
     g_prefix_error(error, "snapshot '%s': ", tag);
     return FALSE;

@@ -140,28 +140,29 @@ static GPtrArray *rows_save(const SnapshotMachine *machine)
 
 /* --- saving --- */
 
-static gboolean ram_save(const SnapshotMachine *machine, SectionWriter *writer, const SnapshotLive *live, SnapshotProgress *progress, GError **error)
+static gboolean ram_save(const SnapshotMachine *machine, SnapshotForm form, SectionWriter *writer, const SnapshotLive *live,
+                         SnapshotProgress *progress, GError **error)
 {
     const SnapshotPace *pace = live && live->pace.sent ? &live->pace : NULL;
-    if (!snapshot_ram_write(writer, machine->ram, NULL, progress, pace, error))
+    if (!snapshot_ram_write(writer, form, machine->ram, NULL, progress, pace, error))
         return FALSE;
     g_autoptr(PageSet) pages = live ? page_set_new(machine->ram) : NULL;
     for (bool is_last = !live; !is_last;) {
         page_set_clear(pages);
         if (!live->round(live->opaque, pages, &is_last, error) ||
-            !snapshot_ram_write(writer, machine->ram, pages, progress, is_last ? NULL : pace, error))
+            !snapshot_ram_write(writer, form, machine->ram, pages, progress, is_last ? NULL : pace, error))
             return FALSE;
     }
     return TRUE;
 }
 
-gboolean snapshot_save(const SnapshotMachine *machine, GOutputStream *out, const SnapshotLive *live, GCancellable *cancellable,
+gboolean snapshot_save(const SnapshotMachine *machine, SnapshotForm form, GOutputStream *out, const SnapshotLive *live, GCancellable *cancellable,
                        SnapshotProgress *progress, GError **error)
 {
     g_autoptr(SectionWriter) writer = section_writer_new(out, cancellable);
     g_autoptr(SnapshotFacts) facts = snapshot_facts_new(machine);
     if (!section_write_state(writer, &snapshot_facts_state, -1, facts, error) ||
-        !ram_save(machine, writer, live, progress, error))
+        !ram_save(machine, form, writer, live, progress, error))
         return FALSE;
     g_autoptr(GPtrArray) rest = rows_save(machine);
     for (guint i = 0; i < rest->len; i++) {

@@ -40,11 +40,12 @@ typedef struct SnapshotLive {
 /**
  * snapshot_save: The guest and its clock stand still (or do so from the last round of @live on), no disk request is on its way, and nothing puts
  * input into devices.
+ * @form: of memory
  * @live: NULL: the guest stands still
  *
  * Returns: FALSE with VMM_ERROR_HOST, or G_IO_ERROR_CANCELLED.   Thread: any.
  */
-gboolean snapshot_save(const SnapshotMachine *machine, GOutputStream *out, const SnapshotLive *live, GCancellable *cancellable,
+gboolean snapshot_save(const SnapshotMachine *machine, SnapshotForm form, GOutputStream *out, const SnapshotLive *live, GCancellable *cancellable,
                        SnapshotProgress *progress, GError **error);
 
 /**

@@ -248,7 +248,7 @@ static void incoming_begin(Vm *vm)
 {
     const Config *config = vm->config;
     g_autoptr(GError) error = NULL;
-    if (config->loadvm && migration_load_snapshot(vm->migration, config->loadvm, &error)) {
+    if (config->loadvm && migration_load_snapshot(vm->migration, config->loadvm, false, &error)) {
         migration_hold(vm);
         migration_arrived(vm);
     } else if (config->incoming && strcmp(config->incoming, "defer") != 0) {

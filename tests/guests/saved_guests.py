@@ -135,6 +135,16 @@ def register(api):
                     raise Failure(f"query-snapshots: {listed}")
                 qmp.refused("loadvm", "no snapshot of this name", tag="two")
                 qmp.refused("savevm", "no name for a snapshot", tag="../one")
+                with open(f"{work}/one.segue", "rb") as file:
+                    whole = file.read()
+                for wrong in (whole[:-1], whole[:len(whole) // 2], whole[:len(whole) // 3] + bytes([whole[len(whole) // 3] ^ 1]) +
+                              whole[len(whole) // 3 + 1:]):
+                    with open(f"{work}/wrong.segue", "wb") as file:
+                        file.write(wrong)
+                    qmp.refused("loadvm", "truncated|damaged", tag="wrong")
+                shell_state(machine, "unharmed")
+                refused(guest("-snapshot-dir", work, "-loadvm", "wrong"), "damaged")
+                qmp.ok("delvm", tag="wrong")
                 qmp.ok("delvm", tag="one")
                 qmp.refused("loadvm", "no snapshot of this name", tag="one")
                 events = [event["event"] for event in qmp.events]
