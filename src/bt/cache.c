@@ -48,6 +48,8 @@ static gboolean cache_map_code(Bt *bt, GError **error)
     bt->rx = rx;
     bt->cells = (uint64_t *)(bt->rw + CACHE_CODE_SIZE);
     bt->code_p = bt->rw;
+    bt->cold_p = bt->code_end = bt->rw + CACHE_MAIN_SIZE;
+    bt->cold_end = bt->rw + CACHE_CODE_SIZE;
     return TRUE;
 }
 
@@ -62,8 +64,7 @@ Bt *cache_new(Ram *ram, CodeMap *code_map, GError **error)
     bt->map = arena_new(CACHE_MAP * sizeof *bt->map);
     bt->execs = arena_new(CACHE_EXECS * sizeof *bt->execs);
     bt->hash = arena_new(sizeof *bt->hash << CACHE_HASH_BITS);
-    for (unsigned i = 0; i < 2; i++)
-        bt->linked_cells[i] = arena_new(CACHE_CELLS * sizeof(uint32_t));
+    bt->global_cells = arena_new(CACHE_CELLS * sizeof(uint32_t));
     for (unsigned i = 0; i < ram->nslots; i++)
         bt->page_blocks[i] = arena_new((ram->slot[i].size >> PAGE_SHIFT) * sizeof(BtBlock *));
     for (unsigned i = 0; i < ram->nslots; i++)
@@ -82,8 +83,7 @@ void cache_free(Bt *bt)
     munmap(bt->map, CACHE_MAP * sizeof *bt->map);
     munmap(bt->execs, CACHE_EXECS * sizeof *bt->execs);
     munmap(bt->hash, sizeof *bt->hash << CACHE_HASH_BITS);
-    for (unsigned i = 0; i < 2; i++)
-        munmap(bt->linked_cells[i], CACHE_CELLS * sizeof(uint32_t));
+    munmap(bt->global_cells, CACHE_CELLS * sizeof(uint32_t));
     for (unsigned i = 0; i < RAM_MAX_SLOTS; i++) {
         size_t npages = bt->code_map->ram->slot[i].size >> PAGE_SHIFT;
         if (bt->page_blocks[i])
@@ -96,9 +96,9 @@ void cache_free(Bt *bt)
 
 bool cache_has_room(const Bt *bt)
 {
-    return bt->code_p + CACHE_BLOCK_MAX <= bt->rw + CACHE_CODE_SIZE && bt->nblocks + 1 < CACHE_BLOCKS &&
-           bt->nexits + 32 < CACHE_EXITS && bt->nmap + 8 * BLOCK_INSNS_MAX < CACHE_MAP &&
-           bt->nexecs + BLOCK_INSNS_MAX + 2 < CACHE_EXECS && bt->ncells + 16 < CACHE_CELLS;
+    return bt->code_p + CACHE_BLOCK_MAX <= bt->code_end && bt->cold_p + CACHE_BLOCK_MAX <= bt->cold_end &&
+           bt->nblocks + 1 < CACHE_BLOCKS && bt->nexits + 32 < CACHE_EXITS && bt->nmap + 8 * BLOCK_INSNS_MAX < CACHE_MAP &&
+           bt->nhash < (7u << CACHE_HASH_BITS) / 8 && bt->nexecs + BLOCK_INSNS_MAX + 2 < CACHE_EXECS && bt->ncells + 16 < CACHE_CELLS;
 }
 
 static BtBlock **page_list(Bt *bt, Gpa gpa)
@@ -110,11 +110,19 @@ static BtBlock **page_list(Bt *bt, Gpa gpa)
     return NULL;
 }
 
-static uint32_t hash_of(Gpa gpa, uint32_t mode)
+/* With the RIP: shared libraries are at another address in every process. */
+static uint64_t hash_of(Gpa gpa, uint64_t rip, uint32_t mode)
 {
-    uint64_t h = (gpa ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)(h >> (64 - CACHE_HASH_BITS));
+    return (gpa ^ (uint64_t)mode << 40 ^ page_of(rip) << 8) * 0x9e3779b97f4a7c15u;
 }
+
+#define HASH_END 0u  /* BtHashSlot.block */
+#define HASH_GONE 1u
+#define HASH_FIRST 2u
+
+static uint32_t hash_start(uint64_t hash) { return (uint32_t)(hash >> (64 - CACHE_HASH_BITS)); }
+static uint32_t hash_tag(uint64_t hash) { return (uint32_t)(hash >> 8); }
+static uint32_t hash_after(uint32_t at) { return (at + 1) & ((1u << CACHE_HASH_BITS) - 1); }
 
 void cache_flush(Bt *bt, BtCpu *cpu)
 {
@@ -130,8 +138,10 @@ void cache_flush(Bt *bt, BtCpu *cpu)
     }
     madvise(bt->hash, sizeof *bt->hash << CACHE_HASH_BITS, MADV_DONTNEED);
     bt->nblocks = bt->nexits = bt->nmap = bt->nexecs = bt->ncells = 0;
-    bt->nlinked_cells[0] = bt->nlinked_cells[1] = 0;
+    bt->nglobal_cells = bt->nhash = 0;
+    memset(bt->cells_of_page, 0, sizeof bt->cells_of_page);
     bt->code_p = bt->code_start;
+    bt->cold_p = bt->rw + CACHE_MAIN_SIZE;
     bt->link_from = NULL;
     bt->stat_flushes++;
     jump_cache_flush(cpu, true);
@@ -139,17 +149,43 @@ void cache_flush(Bt *bt, BtCpu *cpu)
 
 BtBlock *cache_find(Bt *bt, Gpa gpa, uint64_t rip, uint64_t cs_base, uint32_t mode)
 {
-    for (BtBlock *b = bt->hash[hash_of(gpa, mode)]; b; b = b->hash_next)
+    uint64_t hash = hash_of(gpa, rip, mode);
+    for (uint32_t at = hash_start(hash);; at = hash_after(at)) {
+        BtHashSlot slot = bt->hash[at];
+        if (slot.block == HASH_END)
+            return NULL;
+        if (slot.block < HASH_FIRST || slot.tag != hash_tag(hash))
+            continue;
+        BtBlock *b = &bt->blocks[slot.block - HASH_FIRST];
         if (b->gpa == gpa && b->rip == rip && b->mode == mode && b->cs_base == cs_base && b->is_valid)
             return b;
-    return NULL;
+    }
+}
+
+static void hash_insert(Bt *bt, const BtBlock *block)
+{
+    uint64_t hash = hash_of(block->gpa, block->rip, block->mode);
+    uint32_t at = hash_start(hash);
+    while (bt->hash[at].block >= HASH_FIRST)
+        at = hash_after(at);
+    bt->nhash += bt->hash[at].block == HASH_END;
+    bt->hash[at] = (BtHashSlot){.tag = hash_tag(hash), .block = HASH_FIRST + (uint32_t)(block - bt->blocks)};
+}
+
+static void hash_remove(Bt *bt, const BtBlock *block)
+{
+    uint32_t number = HASH_FIRST + (uint32_t)(block - bt->blocks), at = hash_start(hash_of(block->gpa, block->rip, block->mode));
+    while (bt->hash[at].block != HASH_END && bt->hash[at].block != number)
+        at = hash_after(at);
+    if (bt->hash[at].block != number)
+        return;
+    bt->hash[at].block = bt->hash[hash_after(at)].block == HASH_END ? HASH_END : HASH_GONE;
+    bt->nhash -= bt->hash[at].block == HASH_END;
 }
 
 void cache_insert(Bt *bt, BtBlock *block)
 {
-    uint32_t h = hash_of(block->gpa, block->mode);
-    block->hash_next = bt->hash[h];
-    bt->hash[h] = block;
+    hash_insert(bt, block);
     for (unsigned k = 0; k < 1u + block->crosses_page; k++) {
         BtBlock **list = page_list(bt, block->page[k]);
         if (list) {
@@ -177,24 +213,39 @@ bool cache_is_global(const BtCpu *cpu, const BtBlock *block)
     Gva gva = block->rip + block->cs_base;
     if (!(block->mode & MODE_CODE64))
         gva = (uint32_t)gva;
-    const TlbEntry *e = &cpu->mmu.tlb[bt_mmu_index(cpu)][(gva >> PAGE_SHIFT) % TLB_SIZE];
-    return gva - e->tag_read < PAGE_SIZE && e->info & TLB_INFO_GLOBAL;
+    const TlbEntry *tlb = cpu->mmu.tlb[bt_mmu_index(cpu)], *e = &tlb[(gva >> PAGE_SHIFT) % TLB_SIZE];
+    if (gva - e->tag_read >= PAGE_SIZE || !(e->info & TLB_INFO_GLOBAL))
+        return false;
+    if (!block->crosses_page)
+        return true;
+    gva = page_of(gva) + PAGE_SIZE;
+    e = &tlb[(gva >> PAGE_SHIFT) % TLB_SIZE];
+    return e->tag_read == gva && e->info & TLB_INFO_GLOBAL;
 }
+
+static uint32_t *cell_list(Bt *bt, Gva page) { return &bt->cells_of_page[(page >> PAGE_SHIFT) % CACHE_CELL_LISTS]; }
+static uint32_t *cell_list_of(Bt *bt, const BtExit *exit) { return cell_list(bt, exit->target_rip + exit->from->cs_base); }
 
 void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
 {
     if (exit->bare && !block->flags_live_in)
         exit = exit->bare;
-    if (exit->mode & (MODE_TF | MODE_DEBUG) || exit->to || !exit->from->is_valid || !block->is_valid || block->crosses_page || exit->mode != block->mode ||
+    if (exit->mode & (MODE_TF | MODE_DEBUG) || exit->to || !exit->from->is_valid || !block->is_valid || exit->mode != block->mode ||
         exit->target_rip != block->rip || exit->from->cs_base != block->cs_base)
         return;
-    if (!exit->uses_cell && page_of(exit->from->gpa) != page_of(block->gpa))
+    if (!exit->uses_cell && (page_of(exit->from->gpa) != page_of(block->gpa) || block->crosses_page))
         return;
     if (exit->uses_cell) {
-        unsigned class = cache_is_global(cpu, block) && cache_is_kernel_half(cpu, block->rip) ? 0 : 1;
-        if (bt->nlinked_cells[class] >= CACHE_CELLS)
-            return;
-        bt->linked_cells[class][bt->nlinked_cells[class]++] = (uint32_t)(exit - bt->exits);
+        uint32_t index = (uint32_t)(exit - bt->exits), *list = cell_list_of(bt, exit);
+        if (cache_is_global(cpu, block) && cache_is_kernel_half(cpu, block->rip)) {
+            if (bt->nglobal_cells >= CACHE_CELLS)
+                return;
+            bt->global_cells[bt->nglobal_cells++] = index;
+        } else if (!exit->is_listed) {
+            exit->is_listed = true;
+            exit->next_listed = *list;
+            *list = index + 1;
+        }
     }
     exit->to = block;
     exit->next_in = block->in;
@@ -224,6 +275,16 @@ static void list_remove_exit(BtBlock *block, BtExit *exit)
     }
 }
 
+static void list_remove_cell(Bt *bt, BtExit *exit)
+{
+    uint32_t index = (uint32_t)(exit - bt->exits), *p = cell_list_of(bt, exit);
+    while (*p && *p != index + 1)
+        p = &bt->exits[*p - 1].next_listed;
+    if (*p)
+        *p = exit->next_listed;
+    exit->is_listed = false;
+}
+
 void cache_reclaim(Bt *bt)
 {
     while (bt->nblocks > 0 && !bt->blocks[bt->nblocks - 1].is_valid) {
@@ -232,44 +293,78 @@ void cache_reclaim(Bt *bt)
             if (bt->exits[i].to)
                 list_remove_exit(bt->exits[i].to, &bt->exits[i]);
             bt->exits[i].to = NULL;
+            if (bt->exits[i].is_listed)
+                list_remove_cell(bt, &bt->exits[i]);
         }
         bt->nexits = block->exit_first;
         bt->nexecs = block->exec_first;
         bt->nmap = block->map_first;
         bt->code_p = bt->rw + block->code_at;
+        bt->cold_p = bt->rw + block->cold_at;
     }
+}
+
+static void cell_reset(Bt *bt, BtExit *exit)
+{
+    if (!exit->to)
+        return;
+    list_remove_exit(exit->to, exit);
+    exit_unlink(bt, exit);
+    bt->stat_cell_resets++;
 }
 
 void cache_reset_cells(Bt *bt, bool global)
 {
-    for (unsigned class = global ? 0 : 1; class < 2; class++) {
-        for (uint32_t i = 0; i < bt->nlinked_cells[class]; i++) {
-            BtExit *exit = &bt->exits[bt->linked_cells[class][i]];
-            if (exit->to) {
-                list_remove_exit(exit->to, exit);
-                exit_unlink(bt, exit);
-                bt->stat_cell_resets++;
-            }
+    for (uint32_t i = 0; global && i < bt->nglobal_cells; i++)
+        cell_reset(bt, &bt->exits[bt->global_cells[i]]);
+    if (global)
+        bt->nglobal_cells = 0;
+    for (unsigned i = 0; i < CACHE_CELL_LISTS; i++) {
+        for (uint32_t at = bt->cells_of_page[i]; at; at = bt->exits[at - 1].next_listed) {
+            cell_reset(bt, &bt->exits[at - 1]);
+            bt->exits[at - 1].is_listed = false;
         }
-        bt->nlinked_cells[class] = 0;
+        bt->cells_of_page[i] = 0;
     }
     bt->link_from = NULL;
 }
 
+/* Whether a block at @start, with bytes on the next page if it @crosses, depends on the linear page @page. */
+static bool uses_page(Gva start, bool crosses, Gva page)
+{
+    return page_of(start) == page || (crosses && page_of(start) + PAGE_SIZE == page);
+}
+
+static void jump_cache_reset(BtCpu *cpu, unsigned class, unsigned slot, Gva page)
+{
+    uint64_t rip = jump_cache_rip(cpu->jump_cache[class][slot].key);
+    if (uses_page(rip, cache_may_cross(rip), page))
+        cpu->jump_cache[class][slot].key = jump_cache_empty(slot);
+}
+
+static void jump_cache_reset_page(BtCpu *cpu, unsigned class, Gva page)
+{
+    uint32_t nlocal = cpu->njump_cache_local[class];
+    if (nlocal > JUMP_CACHE_LOCAL) {
+        for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
+            jump_cache_reset(cpu, class, i, page);
+        return;
+    }
+    for (uint32_t i = 0; i < nlocal; i++)
+        jump_cache_reset(cpu, class, cpu->jump_cache_local[class][i], page);
+}
+
 void cache_reset_page(Bt *bt, BtCpu *cpu, Gva page)
 {
-    for (uint32_t i = 0; i < bt->nlinked_cells[1]; i++) {
-        BtExit *exit = &bt->exits[bt->linked_cells[1][i]];
-        if (exit->to && page_of(exit->target_rip + exit->from->cs_base) == page) {
-            list_remove_exit(exit->to, exit);
-            exit_unlink(bt, exit);
-            bt->stat_cell_resets++;
+    for (Gva first = page - PAGE_SIZE, i = 0; i < 2; i++, first += PAGE_SIZE) {
+        for (uint32_t at = *cell_list(bt, first); at; at = bt->exits[at - 1].next_listed) {
+            BtExit *exit = &bt->exits[at - 1];
+            if (exit->to && uses_page(exit->target_rip + exit->from->cs_base, exit->to->crosses_page, page))
+                cell_reset(bt, exit);
         }
     }
     for (unsigned class = 0; class < 2; class++)
-        for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-            if (page_of(jump_cache_rip(cpu->jump_cache[class][i].key)) == page)
-                cpu->jump_cache[class][i].key = jump_cache_empty(i);
+        jump_cache_reset_page(cpu, class, page);
     bt->link_from = NULL;
 }
 
@@ -281,11 +376,7 @@ static void block_drop(Bt *bt, BtCpu *cpu, BtBlock *block)
         exit_unlink(bt, exit);
     }
     block->in = NULL;
-    BtBlock **p = &bt->hash[hash_of(block->gpa, block->mode)];
-    while (*p && *p != block)
-        p = &(*p)->hash_next;
-    if (*p)
-        *p = block->hash_next;
+    hash_remove(bt, block);
     for (unsigned k = 0; k < 1u + block->crosses_page; k++) {
         BtBlock **list = page_list(bt, block->page[k]);
         if (!list)
@@ -359,16 +450,17 @@ const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out
     if (!cache_contains(bt, pc) || bt->nblocks == 0)
         return NULL;
     uint32_t at = (uint32_t)(pc - bt->rx);
-    uint32_t low = 0, high = bt->nblocks; /* last block with code_at <= at */
+    bool is_cold = at >= CACHE_MAIN_SIZE;
+    uint32_t low = 0, high = bt->nblocks; /* last block that begins at @at or before */
     while (high - low > 1) {
         uint32_t mid = (low + high) / 2;
-        if (bt->blocks[mid].code_at <= at)
+        if ((is_cold ? bt->blocks[mid].cold_at : bt->blocks[mid].code_at) <= at)
             low = mid;
         else
             high = mid;
     }
     const BtBlock *b = &bt->blocks[low];
-    if (at < b->code_at || at >= b->code_at + b->code_size)
+    if (at - b->code_at >= b->code_size && at - b->cold_at >= b->cold_size)
         return NULL;
     const BtMap *found = NULL;
     for (uint32_t i = 0; i < b->map_count; i++) {
@@ -384,13 +476,13 @@ const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out
 void jump_cache_fill(BtCpu *cpu, const BtBlock *block)
 {
     unsigned class = cpu->mode & MODE_USER ? 1 : 0;
-    if (block->crosses_page || cpu->jump_cache_mode[class] != block->mode)
+    if (cpu->jump_cache_mode[class] != block->mode)
         return;
     unsigned slot = block->rip & (JUMP_CACHE_SIZE - 1);
     JumpCacheEntry *e = &cpu->jump_cache[class][slot];
     e->key = jump_cache_key(block->rip, block->flags_live_in);
     e->host = cpu->bt->rx + block->slot_at;
-    if (cache_is_global(cpu, block))
+    if (cache_is_global(cpu, block) && cache_is_kernel_half(cpu, block->rip))
         return;
     if (cpu->njump_cache_local[class] < JUMP_CACHE_LOCAL)
         cpu->jump_cache_local[class][cpu->njump_cache_local[class]] = (uint16_t)slot;

@@ -1,11 +1,12 @@
 /*
  * The code cache of one translator: blocks, the edges between them, and how they are found again and dropped.
  *
- * Translated code lives in one memfd mapped twice: written through `rw`, executed through `rx`; no page is ever both.  The cache
- * fills linearly and is emptied whole when any of its arenas is full.
+ * Translated code lives in one memfd mapped twice: written through `rw`, executed through `rx`; no page is ever both.  A block's main line
+ * stands among main lines, its slow paths and ways out among those of others, so that what runs is dense.  Both parts fill linearly, and the cache
+ * is emptied whole when any of its arenas is full.
  *
  * A block is valid for (physical address, RIP, CS base, mode).  Edges to a block on the same guest page are patched jumps: they hold as
- * long as both blocks do.  Edges to another page go through a *cell*, one pointer in memory, that is reset whenever the
+ * long as both blocks do.  Edges to another page, and to an instruction that crosses into another, go through a *cell*, one pointer in memory, that is reset whenever the
  * address translation it relies on may have changed.
  */
 #pragma once
@@ -15,13 +16,17 @@
 
 #include "bt/cpu.h"
 
-#define CACHE_CODE_SIZE  (40u << 20) /* bytes of host code */
-#define CACHE_CELLS      (256u << 10)
-#define CACHE_BLOCKS     (192u << 10)
-#define CACHE_EXITS      (384u << 10)
-#define CACHE_MAP        (3u << 20)
-#define CACHE_EXECS      (96u << 10)
-#define CACHE_HASH_BITS  16
+/* Room for the blocks of a compiler and all it calls.  Only what is used gets memory. */
+#define CACHE_MAIN_SIZE  (72u << 20) /* bytes of host code: stubs and main lines */
+#define CACHE_COLD_SIZE  (88u << 20) /* and what they seldom need: slow paths, edges that are not linked */
+#define CACHE_CODE_SIZE  (CACHE_MAIN_SIZE + CACHE_COLD_SIZE)
+#define CACHE_CELLS      (1u << 20)
+#define CACHE_CELL_LISTS 1024u
+#define CACHE_BLOCKS     (768u << 10)
+#define CACHE_EXITS      (1536u << 10)
+#define CACHE_MAP        (12u << 20)
+#define CACHE_EXECS      (256u << 10)
+#define CACHE_HASH_BITS  20
 #define CACHE_BLOCK_MAX  (32u << 10) /* room that must be free before a block is translated */
 #define BLOCK_INSNS_MAX  48
 
@@ -36,11 +41,14 @@ struct BtExit {
     uint32_t patch_at;    /* offset of the rel32 in the cache; or of the cell */
     uint32_t stub_at;     /* offset of the code that asks the dispatcher */
     bool uses_cell, flags_in_host, is_backward;
+    bool is_listed;       /* in Bt.cells_of_page */
+    uint32_t next_listed; /* 1 + index of the next edge in that list */
     uint32_t mode;        /* MODE_* at the edge */
     uint16_t carries;     /* guest registers (bits) such that T1 names the TLB entry of an access with that base */
     BtExit *bare;         /* the same edge without flags: taken when the target needs none; NULL: none */
 };
 
+/* What looking for a block reads comes first, in one line of the host's cache. */
 struct BtBlock {
     uint64_t rip, cs_base;
     Gpa gpa;
@@ -55,15 +63,21 @@ struct BtBlock {
     int8_t carry_base;     /* guest register; the next two are for edges that carry it; -1: none */
     uint32_t carry_at;     /* as main_at, T1 names the entry of carry_base */
     uint32_t carry_poll_at; /* as host_poll_at, likewise */
-    uint32_t code_at, code_size;
+    uint32_t code_at, code_size; /* the main line */
+    uint32_t cold_at, cold_size; /* the rest */
     uint32_t map_first, map_count;
     uint32_t exit_first;   /* index of the first edge */
     uint32_t exec_first;   /* and of the first BtExec */
-    BtBlock *hash_next;
     BtBlock *page_next[2]; /* in the list of each guest page it has bytes on */
     Gpa page[2];
     BtExit *in;            /* edges that lead here */
-};
+} __attribute__((aligned(64)));
+
+/* A slot of the table that cache_find() looks in; slots in use follow each other from where the key's hash says. */
+typedef struct BtHashSlot {
+    uint32_t tag;   /* the hash's other bits */
+    uint32_t block; /* 2 + index; 0: never used; 1: no longer */
+} BtHashSlot;
 
 /* Host code to guest instruction: entries in order of host_at, each good until the next. */
 typedef struct BtMap {
@@ -85,7 +99,9 @@ typedef struct BtExec {
 typedef struct Bt {
     uint8_t *rw;       /* code, then cells */
     uint8_t *rx;       /* the executable view */
-    uint8_t *code_p;   /* next free byte (rw) */
+    uint8_t *code_p;   /* next free byte for main lines (rw) */
+    uint8_t *cold_p;   /* and for the rest */
+    uint8_t *code_end, *cold_end; /* where both have to stop */
     uint8_t *code_start; /* after the stubs */
     uint64_t *cells;   /* rw view */
     uint32_t ncells;
@@ -97,13 +113,15 @@ typedef struct Bt {
     uint32_t nmap;
     BtExec *execs;
     uint32_t nexecs;
-    BtBlock **hash;            /* 1 << CACHE_HASH_BITS */
+    BtHashSlot *hash;          /* 1 << CACHE_HASH_BITS */
+    uint32_t nhash;            /* slots that are in use or were: some must stay that never were, where searches end */
     BtBlock **page_blocks[RAM_MAX_SLOTS]; /* by slot and page */
     uint8_t *page_writes[RAM_MAX_SLOTS];  /* likewise: stores that hit no block, saturating; see cache_note_write() */
     CodeMap *code_map;
-    /* Cells in use, for reset: indexes of exits, by class: 0 = target on a global page, 1 = on another. */
-    uint32_t *linked_cells[2];
-    uint32_t nlinked_cells[2];
+    /* Edges whose cells are in use, for reset.  Those to global pages: their indexes; others: lists by the linear page they lead to. */
+    uint32_t *global_cells;
+    uint32_t nglobal_cells;
+    uint32_t cells_of_page[CACHE_CELL_LISTS]; /* 1 + index of the first */
 
     /* Stubs, executable addresses unless _rw. */
     void (*enter)(BtCpu *cpu);
@@ -160,6 +178,9 @@ bool cache_note_write(Bt *bt, BtCpu *cpu, Gpa gpa);
 const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out_block);
 
 static inline bool cache_contains(const Bt *bt, const uint8_t *pc) { return pc >= bt->rx && pc < bt->rx + CACHE_CODE_SIZE; }
+
+/* cache_may_cross: an instruction at @gva may have bytes on the next page. */
+static inline bool cache_may_cross(Gva gva) { return page_offset(gva) > PAGE_SIZE - 15; }
 
 static inline uint8_t *cache_code_page(Bt *bt, Gva gva) { return &bt->code_pages[gva >> PAGE_SHIFT & 4095]; }
 

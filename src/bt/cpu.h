@@ -33,7 +33,7 @@
 #define MODE_NO_AVX512 0x4000u /* XCR0[7:5] != 7 */
 #define MODE_DEBUG    0x8000u /* DR7 enables breakpoints: one instruction a block, accesses take the slow path */
 
-#define JUMP_CACHE_BITS 12
+#define JUMP_CACHE_BITS 14
 #define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
 typedef struct JumpCacheEntry {
     uint64_t key; /* jump_cache_key() of the RIP; jump_cache_empty() of its slot when empty */
@@ -172,7 +172,7 @@ struct BtCpu {
     JumpCacheEntry jump_cache[2][JUMP_CACHE_SIZE]; /* by CPL < 3 / CPL 3 */
     uint32_t jump_cache_mode[2];                    /* MODE_* its entries are valid for */
     /* Entries filled for pages that are not global since the last flush; more than the list holds: any. */
-#define JUMP_CACHE_LOCAL 512u
+#define JUMP_CACHE_LOCAL 2048u
     uint16_t jump_cache_local[2][JUMP_CACHE_LOCAL];
     uint32_t njump_cache_local[2];
 

@@ -51,12 +51,18 @@ char *dump_block(const Bt *bt, const BtBlock *block, const uint8_t *guest)
 {
     unsigned code_size = block->mode & MODE_CODE64 ? 8 : block->mode & MODE_CODE32 ? 4 : 2;
     uint32_t end = block->code_at + block->code_size, at = block->code_at;
+    bool in_cold = false;
     unsigned shown = 0; /* guest bytes listed so far */
     GString *out = g_string_new(NULL);
     g_string_append_printf(out, "block %012" G_GINT64_MODIFIER "x gpa %" G_GINT64_MODIFIER "x mode %x: %u guest bytes, %u host bytes\n",
-                           block->rip, (uint64_t)block->gpa, block->mode, block->guest_size, block->code_size);
+                           block->rip, (uint64_t)block->gpa, block->mode, block->guest_size, block->code_size + block->cold_size);
     for (uint32_t i = 0; i < block->map_count; i++) {
         const BtMap *map = &bt->map[block->map_first + i];
+        if (!in_cold && map->host_at >= block->cold_at) {
+            append_host(out, bt, at, end);
+            in_cold = true;
+            at = block->cold_at;
+        }
         append_host(out, bt, at, map->host_at);
         at = map->host_at;
         if (map->guest_at >= shown && map->guest_at + map->length <= block->guest_size) {
@@ -66,6 +72,8 @@ char *dump_block(const Bt *bt, const BtBlock *block, const uint8_t *guest)
             g_string_append_printf(out, "    (again at +%u)\n", map->guest_at);
         }
     }
-    append_host(out, bt, at, end);
+    append_host(out, bt, at, in_cold ? block->cold_at + block->cold_size : end);
+    if (!in_cold)
+        append_host(out, bt, block->cold_at, block->cold_at + block->cold_size);
     return g_string_free(out, FALSE);
 }

@@ -20,6 +20,22 @@ static uint16_t carried(const Tr *t, unsigned at)
     return mask;
 }
 
+/* Whether an edge to @target goes through a cell: see cache.h. */
+static bool edge_uses_cell(const Tr *t, uint64_t target)
+{
+    Gva to = target + t->block->cs_base;
+    return page_of(to) != page_of(t->block->rip + t->block->cs_base) || t->block->crosses_page || cache_may_cross(to);
+}
+
+/* jmp [rip + cell] */
+static void jump_through_cell(Tr *t, uint32_t cell)
+{
+    Emit *e = &t->e;
+    e8(e, 0xff);
+    e8(e, 0x25);
+    e32(e, (uint32_t)(int32_t)((uint8_t *)&t->bt->cells[cell] - (e->p + 4)));
+}
+
 /* Leaves for @target.  The flags must be in the host's or in the slot; cc >= 0: only if the condition holds (flags in the host's). */
 void tr_edge(Tr *t, uint64_t target, int cc)
 {
@@ -31,13 +47,20 @@ void tr_edge(Tr *t, uint64_t target, int cc)
     t->edge[t->nedges].recipe = t->again;
     t->edge[t->nedges].carries = carried(t, t->edge[t->nedges].at);
     t->edge[t->nedges].is_backward = target <= t->insns[t->i < t->ninsns ? t->i : t->ninsns - 1].ip;
-    t->edge[t->nedges].jump = cc < 0 ? e_jmp_later(e) : e_jcc_later(e, (unsigned)cc);
+    t->edge[t->nedges].has_cell = cc < 0 && edge_uses_cell(t, target);
+    if (t->edge[t->nedges].has_cell) {
+        t->edge[t->nedges].cell = t->bt->ncells++;
+        jump_through_cell(t, t->edge[t->nedges].cell);
+    } else {
+        t->edge[t->nedges].jump = cc < 0 ? e_jmp_later(e) : e_jcc_later(e, (unsigned)cc);
+    }
     t->nedges++;
     if (cc < 0)
         t->ended = true;
 }
 
-/* A way out by the jump @jump: an exit, and what stands between the jump and the exit's stub, which begins at e->p afterwards. */
+/* A way out by the jump @jump, NULL: through the edge's cell: an exit, and what stands between the jump and the exit's stub, which begins at e->p
+ * afterwards. */
 static BtExit *edge_exit(Tr *t, unsigned i, uint8_t *jump)
 {
     Emit *e = &t->e;
@@ -47,21 +70,20 @@ static BtExit *edge_exit(Tr *t, unsigned i, uint8_t *jump)
     *exit = (BtExit){.target_rip = target, .from = t->block, .flags_in_host = t->edge[i].flags_in_host, .mode = t->mode & ~(MODE_ONE | MODE_PLAIN)};
     exit->carries = t->edge[i].carries;
     exit->is_backward = t->edge[i].is_backward; /* loops need a poll; going forward does not */
-    bool same_page = page_of(target + t->block->cs_base) == page_of(t->block->rip + t->block->cs_base);
-    e_patch32(jump, e->p);
-    if (same_page && !t->block->crosses_page) {
+    exit->uses_cell = edge_uses_cell(t, target);
+    if (jump)
+        e_patch32(jump, e->p);
+    if (!exit->uses_cell) {
         exit->patch_at = (uint32_t)(jump - bt->rw);
-        exit->stub_at = (uint32_t)(e->p - bt->rw);
-    } else {
-        exit->uses_cell = true;
+    } else if (jump) {
         exit->patch_at = bt->ncells++;
-        e8(e, 0xff); /* jmp [rip + cell] */
-        e8(e, 0x25);
-        int64_t rel = (uint8_t *)&bt->cells[exit->patch_at] - (e->p + 4);
-        e32(e, (uint32_t)(int32_t)rel);
-        exit->stub_at = (uint32_t)(e->p - bt->rw);
-        bt->cells[exit->patch_at] = (uint64_t)(uintptr_t)(bt->rx + exit->stub_at);
+        jump_through_cell(t, exit->patch_at);
+    } else {
+        exit->patch_at = t->edge[i].cell;
     }
+    exit->stub_at = (uint32_t)(e->p - bt->rw);
+    if (exit->uses_cell)
+        bt->cells[exit->patch_at] = (uint64_t)(uintptr_t)(bt->rx + exit->stub_at);
     return exit;
 }
 
@@ -74,7 +96,7 @@ void tr_edges_finish(Tr *t)
     Emit *e = &t->e;
     Bt *bt = t->bt;
     for (unsigned i = 0; i < t->nedges; i++) {
-        uint8_t *jump = t->edge[i].jump;
+        uint8_t *jump = t->edge[i].has_cell ? NULL : t->edge[i].jump;
         BtExit *bare = NULL;
         if (t->edge[i].again) {
             bare = edge_exit(t, i, jump);
@@ -159,19 +181,28 @@ void tr_indirect(Tr *t)
         e_jmp(e, t->bt->stub_save_dispatch_rw);
         return;
     }
+    t->indirect_site = indirect_site(t);
     jump_cache_index(t);
-    uint8_t *miss = jump_cache_look(t);
-    e_patch32(miss, e->p);
+    t->indirect_miss = jump_cache_look(t);
+}
+
+void tr_indirect_finish(Tr *t)
+{
+    Emit *e = &t->e;
+    if (!t->indirect_miss)
+        return;
+    unsigned at = t->ninsns;
+    e_patch32(t->indirect_miss, e->p);
     if (t->flags == FLAGS_AGAIN) {
         tr_flags_again(t, &t->again, at);
         e_flags_save(e);
         jump_cache_index(t);
     }
     flip_key(t);
-    miss = jump_cache_look(t);
+    uint8_t *miss = jump_cache_look(t);
     e_patch32(miss, e->p);
     flip_key(t);
-    e_mov_imm(e, H_T1, indirect_site(t));
+    e_mov_imm(e, H_T1, t->indirect_site);
     e_jmp(e, t->bt->stub_indirect_rw);
 }
 

@@ -124,10 +124,14 @@ typedef struct Tr {
         bool flags_in_host, is_backward;
         uint16_t carries;     /* BtExit.carries */
         bool again;           /* FLAGS_AGAIN: two ways out, see tr_edges_finish() */
+        bool has_cell;        /* the main line jumps through this cell, and there is no jump to patch */
+        uint32_t cell;
         uint8_t at;           /* registers are as before this instruction */
         TrAgain recipe;
     } edge[EDGES_MAX];
     unsigned nedges;
+    uint8_t *indirect_miss; /* rel32 of the jump taken when the jump cache does not have a target; NULL: none */
+    uint64_t indirect_site;
     uint8_t *poll_jump, *host_poll_jump[2], *carry_poll_jump;
     bool ended; /* the main line has left the block */
 } Tr;
@@ -177,6 +181,7 @@ void tr_edge(Tr *t, uint64_t target_rip, int cc); /* direct edge; cc < 0: always
 void tr_indirect(Tr *t);                          /* to the RIP in T0 */
 void tr_exec(Tr *t, const Insn *insn, void (*fn)(BtCpu *, const Insn *), bool ends);
 void tr_edges_finish(Tr *t);
+void tr_indirect_finish(Tr *t);                   /* the rest of tr_indirect(), away from the main line */
 
 bool tr_emit(Tr *t, const Insn *insn); /* HOW_EMIT rows */
 void tr_same(Tr *t, const Insn *insn); /* HOW_SAME rows (translate-same.c) */

@@ -314,6 +314,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     memset(t, 0, offsetof(Tr, slow));
     t->nslow = t->nedges = 0;
     t->open = NULL;
+    t->indirect_miss = NULL;
     t->poll_jump = t->host_poll_jump[0] = t->host_poll_jump[1] = t->carry_poll_jump = NULL;
     t->ended = false;
     t->e = (Emit){.p = bt->code_p, .to_exec = bt->rx - bt->rw};
@@ -344,8 +345,11 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     } else if (!t->ended) {
         tr_edge(t, next, -1);
     }
+    uint8_t *main_end = t->e.p;
+    t->e.p = bt->cold_p;
     tr_slow_paths(t);
     tr_leads_finish(t);
+    tr_indirect_finish(t);
     if (t->poll_jump) {
         e_patch32(t->poll_jump, t->e.p);
         for (unsigned k = 0; k < 2; k++)
@@ -358,15 +362,20 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
         e_jmp(&t->e, bt->stub_save_dispatch_rw);
     }
     tr_edges_finish(t);
-    g_assert(t->e.p <= bt->code_p + CACHE_BLOCK_MAX);
-    block->code_size = (uint32_t)(t->e.p - bt->code_p);
+    g_assert(main_end <= bt->code_p + CACHE_BLOCK_MAX && t->e.p <= bt->cold_p + CACHE_BLOCK_MAX);
+    block->code_size = (uint32_t)(main_end - bt->code_p);
+    block->cold_at = (uint32_t)(bt->cold_p - bt->rw);
+    block->cold_size = (uint32_t)(t->e.p - bt->cold_p);
     block->map_count = bt->nmap - block->map_first;
-    bt->code_p = t->e.p + (-(uintptr_t)t->e.p & 15);
+    bt->code_p = main_end + (-(uintptr_t)main_end & 15);
+    bt->cold_p = t->e.p;
     bt->nblocks++;
     bt->stat_blocks++;
     bt->stat_insns += n;
     cache_insert(bt, block);
     *cache_code_page(bt, rip + block->cs_base) = 1;
+    if (block->crosses_page)
+        *cache_code_page(bt, page_of(rip + block->cs_base) + PAGE_SIZE) = 1;
     if (log_on(LOG_BT))
         trace_block(cpu, block);
     if (log_on(LOG_VERIFY))

@@ -39,7 +39,7 @@ typedef struct State {
 typedef struct Verify {
     const Bt *bt;
     const VerifyCode *code;
-    uint32_t *insn_at;  /* by byte: 1 + number of the instruction that begins there */
+    uint32_t *insn_at;  /* by byte, place_of(): 1 + number of the instruction that begins there */
     Insn *insns;
     State *states;      /* before each instruction */
     unsigned ninsns;
@@ -272,12 +272,20 @@ static Value join(Value a, Value b)
     return (Value){ 0 };
 }
 
+/* The number of the byte at offset @at among the block's, -1: it is not in the block. */
+static int64_t place_of(const VerifyCode *code, uint32_t at)
+{
+    return at - code->start < code->size ? (int64_t)(at - code->start) : at - code->cold_start < code->cold_size
+               ? (int64_t)code->size + (at - code->cold_start) : -1;
+}
+
 /* Control may come to offset @at with @s. */
 static bool flow_to(Verify *v, uint32_t at, const State *s)
 {
-    if (at - v->code->start >= v->code->size || v->insn_at[at - v->code->start] == 0)
+    int64_t place = place_of(v->code, at);
+    if (place < 0 || v->insn_at[place] == 0)
         return fail(v, "leads outside the block, or into the middle of an instruction");
-    unsigned n = v->insn_at[at - v->code->start] - 1;
+    unsigned n = v->insn_at[place] - 1;
     State *to = &v->states[n], old = *to;
     if (!to->is_reached) {
         *to = *s;
@@ -375,7 +383,7 @@ static bool step(Verify *v, unsigned n)
     if (in->row->how == HOW_EMIT && in->row->attr & A_ENDS) {
         uint32_t at = next + (uint32_t)in->imm;
         const uint8_t *target = v->bt->rw + (int64_t)next + (int64_t)in->imm;
-        bool is_inside = in->row->operand[0] >> 8 == M_J && at - v->code->start < v->code->size;
+        bool is_inside = in->row->operand[0] >> 8 == M_J && place_of(v->code, at) >= 0;
         State taken = s;
         int compared = s.compared;
         taken.compared = s.compared = -1;
@@ -405,25 +413,30 @@ static bool step(Verify *v, unsigned n)
     return flow_to(v, next, &s);
 }
 
-static bool decode_all(Verify *v)
+static bool decode_part(Verify *v, uint32_t start, uint32_t size)
 {
-    for (uint32_t at = 0; at < v->code->size;) {
+    for (uint32_t at = start; at < start + size;) {
         Insn *in = &v->insns[v->ninsns];
-        const uint8_t *bytes = v->bt->rw + v->code->start + at;
         v->error_at = v->ninsns;
-        if (insn_decode(in, bytes, 15, 8, (uint64_t)(uintptr_t)v->bt->rx + v->code->start + at, 0) != INSN_OK)
+        if (insn_decode(in, v->bt->rw + at, 15, 8, (uint64_t)(uintptr_t)v->bt->rx + at, 0) != INSN_OK)
             return fail(v, "not an instruction");
-        v->insn_at[at] = ++v->ninsns;
+        v->insn_at[place_of(v->code, at)] = ++v->ninsns;
         at += in->length;
     }
     return true;
 }
 
+static bool decode_all(Verify *v)
+{
+    return decode_part(v, v->code->start, v->code->size) && decode_part(v, v->code->cold_start, v->code->cold_size);
+}
+
 char *verify_code(const Bt *bt, const VerifyCode *code)
 {
     Verify v = { .bt = bt, .code = code };
-    g_autofree uint32_t *insn_at = v.insn_at = g_new0(uint32_t, code->size + 1);
-    g_autofree Insn *insns = v.insns = g_new(Insn, code->size + 1);
+    size_t size = (size_t)code->size + code->cold_size;
+    g_autofree uint32_t *insn_at = v.insn_at = g_new0(uint32_t, size + 1);
+    g_autofree Insn *insns = v.insns = g_new(Insn, size + 1);
     bool is_ok = decode_all(&v);
     g_autofree State *states = v.states = g_new0(State, v.ninsns + 1);
     g_autofree uint8_t *is_queued = v.is_queued = g_new0(uint8_t, v.ninsns + 1);
@@ -436,7 +449,7 @@ char *verify_code(const Bt *bt, const VerifyCode *code)
         is_ok = flow_to(&v, code->carry_entry[i], &carried);
     /* When an edge is taken apart, its code asks the dispatcher again. */
     for (uint32_t i = code->exit_first; is_ok && i < code->exit_end; i++)
-        if (bt->exits[i].stub_at - code->start < code->size)
+        if (place_of(code, bt->exits[i].stub_at) >= 0)
             is_ok = flow_to(&v, bt->exits[i].stub_at, &unknown);
     while (is_ok && v.nqueue) {
         unsigned n = v.queue[--v.nqueue];
@@ -447,7 +460,8 @@ char *verify_code(const Bt *bt, const VerifyCode *code)
         return NULL;
     uint64_t address = v.error_at < v.ninsns || v.ninsns == 0 ? v.insns[v.error_at].ip : v.insns[v.ninsns - 1].ip;
     uint32_t at = (uint32_t)(address - (uint64_t)(uintptr_t)bt->rx);
-    g_autofree char *listing = at - code->start < code->size ? dump_code(bt->rw + at, MIN(code->start + code->size - at, 15), address, 8) : NULL;
+    uint32_t part_end = at - code->start < code->size ? code->start + code->size : code->cold_start + code->cold_size;
+    g_autofree char *listing = place_of(code, at) >= 0 ? dump_code(bt->rw + at, MIN(part_end - at, 15), address, 8) : NULL;
     char *end = listing ? strchr(listing, '\n') : NULL;
     if (end)
         *end = 0;
@@ -456,7 +470,8 @@ char *verify_code(const Bt *bt, const VerifyCode *code)
 
 void verify_block(Bt *bt, const BtBlock *block, uint32_t exit_first, uint32_t exec_first)
 {
-    VerifyCode code = { .start = block->code_at, .size = block->code_size, .entry = { block->main_at, block->slot_at, block->host_poll_at },
+    VerifyCode code = { .start = block->code_at, .size = block->code_size, .cold_start = block->cold_at, .cold_size = block->cold_size, 
+                        .entry = { block->main_at, block->slot_at, block->host_poll_at },
                         .carry_entry = { block->carry_at, block->carry_poll_at }, .ncarry_entries = block->carry_base >= 0 ? 2 : 0,
                         .mode = block->mode, .exit_first = exit_first, .exit_end = bt->nexits, .exec_first = exec_first, .exec_end = bt->nexecs };
     g_autofree char *wrong = verify_code(bt, &code);
@@ -464,7 +479,8 @@ void verify_block(Bt *bt, const BtBlock *block, uint32_t exit_first, uint32_t ex
     if (!wrong)
         return;
     g_autofree char *listing = dump_code(bt->rw + block->code_at, block->code_size, (uint64_t)(uintptr_t)bt->rx + block->code_at, 8);
-    g_error("verifier: block at %012" G_GINT64_MODIFIER "x, mode %x: %s\n%s", block->rip, block->mode, wrong, listing);
+    g_autofree char *cold = dump_code(bt->rw + block->cold_at, block->cold_size, (uint64_t)(uintptr_t)bt->rx + block->cold_at, 8);
+    g_error("verifier: block at %012" G_GINT64_MODIFIER "x, mode %x: %s\n%s%s", block->rip, block->mode, wrong, listing, cold);
 }
 
 void verify_summary(const Bt *bt)

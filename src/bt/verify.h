@@ -18,6 +18,7 @@
 /* What is looked at; offsets in the cache. */
 typedef struct VerifyCode {
     uint32_t start, size;
+    uint32_t cold_start, cold_size; /* the part that stands elsewhere */
     uint32_t entry[3];           /* where it is entered */
     uint32_t carry_entry[2];     /* where, with the offset of a TLB entry in T1 */
     unsigned ncarry_entries;

@@ -103,18 +103,25 @@ typedef struct Listing {
     const Bt *bt;
     const BtBlock *block;
     uint64_t base;          /* address of the block's first byte */
-    unsigned char *is_label; /* by offset in it */
+    unsigned char *is_label; /* by offset in it: the main line, then the rest */
 } Listing;
 
-static unsigned label_number(const Listing *l, uint64_t offset)
+/* The offset of @address among the block's bytes, -1: it is not in the block. */
+static int64_t offset_of(const Listing *l, uint64_t address)
+{
+    uint64_t at = address - l->base, cold = address - l->base - (l->block->cold_at - l->block->code_at);
+    return at < l->block->code_size ? (int64_t)at : cold < l->block->cold_size ? (int64_t)(l->block->code_size + cold) : -1;
+}
+
+static unsigned label_number(const Listing *l, uint64_t address)
 {
     unsigned n = 0;
-    for (uint64_t i = 0; i <= offset; i++)
+    for (int64_t i = 0; i <= offset_of(l, address); i++)
         n += l->is_label[i];
     return n;
 }
 
-static bool in_block(const Listing *l, uint64_t address) { return address - l->base < l->block->code_size; }
+static bool in_block(const Listing *l, uint64_t address) { return offset_of(l, address) >= 0; }
 
 /* Operands of host code with names for numbers that depend on where things are. */
 static void append_operands(GString *out, const Listing *l, const char *text)
@@ -131,7 +138,7 @@ static void append_operands(GString *out, const Listing *l, const char *text)
         uint64_t value = g_ascii_strtoull(p, &end, 16);
         const char *stub = stub_name(l->bt, value);
         if (is_branch && in_block(l, value))
-            g_string_append_printf(out, "L%u", label_number(l, value - l->base));
+            g_string_append_printf(out, "L%u", label_number(l, value));
         else if (is_branch && stub)
             g_string_append(out, stub);
         else if (g_str_has_suffix(out->str, "[rip + "))
@@ -162,7 +169,7 @@ static bool host_line(const char *line, uint64_t *out_address, const char **out_
 static void append_block(GString *out, const BtBlock *block, const uint8_t *guest)
 {
     Listing l = {.bt = bm->bt, .block = block, .base = (uint64_t)(uintptr_t)bm->bt->rx + block->code_at};
-    l.is_label = g_malloc0(block->code_size + 1u);
+    l.is_label = g_malloc0(block->code_size + block->cold_size + 1u);
     g_autofree char *dump = dump_block(l.bt, block, guest);
     g_auto(GStrv) lines = g_strsplit(dump, "\n", -1);
     uint64_t address;
@@ -174,7 +181,7 @@ static void append_block(GString *out, const BtBlock *block, const uint8_t *gues
         const char *number = strstr(text, "0x");
         uint64_t target = number ? g_ascii_strtoull(number, NULL, 16) : 0;
         if (in_block(&l, target))
-            l.is_label[target - l.base] = 1;
+            l.is_label[offset_of(&l, target)] = 1;
     }
     for (char **line = lines; *line; line++) {
         if (!host_line(*line, &address, &text)) {
@@ -184,8 +191,8 @@ static void append_block(GString *out, const BtBlock *block, const uint8_t *gues
         for (unsigned i = 0; i < 3; i++)
             if (address - l.base == entries[i] - block->code_at)
                 g_string_append_printf(out, "    %s:\n", i == 0 ? "main" : i == 1 ? "slot" : "host_poll");
-        if (in_block(&l, address) && l.is_label[address - l.base])
-            g_string_append_printf(out, "    L%u:\n", label_number(&l, address - l.base));
+        if (in_block(&l, address) && l.is_label[offset_of(&l, address)])
+            g_string_append_printf(out, "    L%u:\n", label_number(&l, address));
         g_string_append(out, "        ");
         append_operands(out, &l, text);
         g_string_append_c(out, '\n');

@@ -158,6 +158,31 @@ START_TEST(second_page_leads_elsewhere)
 }
 END_TEST
 
+static void put_jump(Gpa at, Gpa target)
+{
+    int32_t rel = (int32_t)(target - (at + 5));
+    uint8_t code[5] = {0xe9};
+    memcpy(code + 1, &rel, 4);
+    bm_code(at, code, sizeof code);
+}
+
+/* So, behind an edge of the same page (_i: 0) or of another one. */
+START_TEST(second_page_behind_an_edge)
+{
+    Gpa jump = _i ? 0x120000 : 0x110f00;
+    PUT(BM_CODE, cross_remap);
+    put_crossing(0x111000, 2);
+    put_crossing(BM_FREE, 3);
+    put_jump(jump, 0x110ffe);
+    bm_state.gpr[X86_RDX] = jump;
+    bm_state.gpr[X86_RSI] = (uint64_t)((uint8_t *)bm_pte(0x111000) - bm_ram);
+    bm_state.gpr[X86_RDI] = BM_FREE | 3;
+    run_to_end();
+    ck_assert_uint_eq(reg(X86_R8), 0x201);
+    ck_assert_uint_eq(reg(X86_R13), 0x301);
+}
+END_TEST
+
 GUEST(cross_store, "call rdx\ncall rdx\nmov r8, rax\nmov byte ptr [rsi], 7\ncall rdx\nmov r13, rax\nhlt");
 
 START_TEST(second_page_is_written)
@@ -233,14 +258,6 @@ END_TEST
 
 GUEST(change_cr3, "mov ecx, 10\n1: call rdx\ndec ecx\njnz 1b\nmov cr3, rsi\nmov ecx, 10\n1: call rdx\ndec ecx\njnz 1b\nhlt");
 GUEST(change_pte, "mov ecx, 10\n1: call rdx\ndec ecx\njnz 1b\nmov [rsi], rdi\ninvlpg [0x130000]\nmov ecx, 10\n1: call rdx\ndec ecx\njnz 1b\nhlt");
-
-static void put_jump(Gpa at, Gpa target)
-{
-    int32_t rel = (int32_t)(target - (at + 5));
-    uint8_t code[5] = {0xe9};
-    memcpy(code + 1, &rel, 4);
-    bm_code(at, code, sizeof code);
-}
 
 /* _i & 1: RDX leads to 0x130000 by a jump from another page; else directly.  _i & 2: by INVLPG, else by CR3. */
 START_TEST(edges_follow_the_page_tables)
@@ -395,6 +412,7 @@ GUEST(big_end, "dec rcx\njz 1f\n.byte 0xe9\n.long 0x400000 - 0x60000a\n1: hlt");
 
 START_TEST(cache_is_emptied_when_full)
 {
+    bm->bt->code_end = bm->bt->code_start + (8u << 20);
     const unsigned n = 0x200000 / 4;
     for (unsigned i = 0; i < n; i++)
         bm_code(BM_FREE + 4 * i, "\x01\x03\x89\xdb", 4); /* add [rbx], eax; mov ebx, ebx: so that no check serves two */
@@ -451,6 +469,31 @@ START_TEST(faults_are_precise)
 }
 END_TEST
 
+/* Blocks that are made and dropped without end, each under a key of its own, must not fill the table that they are looked up in. */
+START_TEST(table_of_blocks_keeps_an_end)
+{
+    Bt *bt = bm->bt;
+    unsigned n = 0;
+    while (cache_has_room(bt) && n < (9u << CACHE_HASH_BITS) / 8) {
+        BtBlock *block = &bt->blocks[bt->nblocks];
+        *block = (BtBlock){.rip = (uint64_t)n << 12, .gpa = BM_FREE, .page = {BM_FREE}, .guest_size = 1, .code_at = (uint32_t)(bt->code_p - bt->rw),
+                           .cold_at = (uint32_t)(bt->cold_p - bt->rw), .exit_first = bt->nexits, .exec_first = bt->nexecs,
+                           .map_first = bt->nmap};
+        bt->nblocks++;
+        cache_insert(bt, block);
+        ck_assert_ptr_eq(cache_find(bt, BM_FREE, (uint64_t)n << 12, 0, 0), block);
+        ck_assert(cache_invalidate(bt, bm, BM_FREE, 1));
+        cache_reclaim(bt);
+        ck_assert_ptr_null(cache_find(bt, BM_FREE, (uint64_t)n << 12, 0, 0));
+        n++;
+    }
+    ck_assert_uint_eq(bt->nblocks, 0);
+    if (!cache_has_room(bt))
+        cache_flush(bt, bm);
+    ck_assert(cache_has_room(bt));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("bt-translate");
@@ -465,6 +508,7 @@ int main(void)
     tcase_add_test(tc, flags_live_through_a_store_into_own_block);
     tcase_add_test(tc, store_through_another_address);
     tcase_add_test(tc, second_page_leads_elsewhere);
+    tcase_add_loop_test(tc, second_page_behind_an_edge, 0, 2);
     tcase_add_loop_test(tc, second_page_is_written, 0, 2);
     tcase_add_test(tc, device_writes_translated_code);
     tcase_add_test(tc, second_page_is_absent);
@@ -477,6 +521,7 @@ int main(void)
     tcase_add_test(tc, step_traps_at_the_target_of_a_jump);
     tcase_add_loop_test(tc, kick_ends_any_loop, 0, (int)G_N_ELEMENTS(spins));
     tcase_add_test(tc, cache_is_emptied_when_full);
+    tcase_add_test(tc, table_of_blocks_keeps_an_end);
     tcase_add_loop_test(tc, faults_are_precise, 0, (int)G_N_ELEMENTS(faults));
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
