@@ -438,6 +438,8 @@ static const ArgRow arg_rows[] = {
     { "device", "DRIVER[,prop=value…]", arg_device, "add a device; -device help lists them" },
     { "no-reboot", NULL, arg_no_reboot, "end instead of resetting" },
     { "no-shutdown", NULL, arg_no_shutdown, "stop instead of ending at power-off" },
+    { "action", "panic=|watchdog=|reboot=|shutdown=ACTION", action_args_parse, "what is done when the guest dies, resets or powers off" },
+    { "watchdog-action", "ACTION", watchdog_args_parse, "reset, shutdown, poweroff, pause, inject-nmi, debug or none, for -device i6300esb" },
     { "S", NULL, arg_start_stopped, "do not start the guest before the monitor says cont" },
     { "name", "TEXT", arg_name, "name of the guest" },
     { "no-acpi", NULL, arg_no_acpi, NULL },

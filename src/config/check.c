@@ -123,6 +123,23 @@ static gboolean device_pci_testdev(Config *config, ConfigItem *item, GError **er
     return opts_done(item->props, NULL, error);
 }
 
+static gboolean device_once(ConfigItem *item, bool *field, GError **error)
+{
+    if (*field)
+        return usage(error, "-device %s: only one is possible", item->driver);
+    *field = true;
+    return TRUE;
+}
+
+static gboolean device_pvpanic(Config *config, ConfigItem *item, GError **error)
+{
+    uint64_t port = 0x505, events = 3;
+    if (!opts_take_uint(item->props, "ioport", 0xffff, &port, error) || !opts_take_uint(item->props, "events", 3, &events, error))
+        return FALSE;
+    config->pvpanic_port = (uint16_t)port;
+    return device_once(item, &config->has_pvpanic, error) && opts_done(item->props, "ioport events", error);
+}
+
 /* Properties of PCI devices that change nothing here. */
 static void take_harmless(ConfigItem *item)
 {
@@ -132,6 +149,20 @@ static void take_harmless(ConfigItem *item)
                                          "max_ports", "multifunction", "name", "nr", "share-rw" };
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
         opts_take(item->props, names[i]);
+}
+
+static gboolean device_pvpanic_pci(Config *config, ConfigItem *item, GError **error)
+{
+    uint64_t events = 3;
+    take_harmless(item);
+    return opts_take_uint(item->props, "events", 3, &events, error) && device_once(item, &config->has_pvpanic_pci, error) &&
+           opts_done(item->props, "events", error);
+}
+
+static gboolean device_watchdog(Config *config, ConfigItem *item, GError **error)
+{
+    take_harmless(item);
+    return device_once(item, &config->has_watchdog, error) && opts_done(item->props, NULL, error);
 }
 
 static VirtioConfig *virtio_add(Config *config, VirtioKind kind)
@@ -200,6 +231,9 @@ static const struct {
     gboolean (*handler)(Config *config, ConfigItem *item, GError **error);
 } devices[] = {
     { "isa-debug-exit", "ISA", "ends with status (value << 1) | 1; iobase=, iosize=", device_debug_exit },
+    { "pvpanic", "ISA", "the guest reports its own panic at a port; ioport=", device_pvpanic },
+    { "pvpanic-pci", "PCI", "the same as a PCI function", device_pvpanic_pci },
+    { "i6300esb", "PCI", "watchdog; -watchdog-action says what it does", device_watchdog },
     { "isa-debugcon", "ISA", "bytes written to a port go to a back end; iobase=, chardev=", device_debugcon },
     { "pc-testdev", "ISA", "ports, interrupt lines and memory that test suites write to", device_pc_testdev },
     { "pci-testdev", "PCI", "counts writes to its BARs, for test suites", device_pci_testdev },

@@ -44,6 +44,21 @@ typedef enum ConfigIrqchip {
     CONFIG_IRQCHIP_SPLIT, /* in the kernel */
 } ConfigIrqchip;
 
+/* What is done when the guest's kernel reports its own panic. */
+typedef enum PanicAction { PANIC_SHUTDOWN, PANIC_PAUSE, PANIC_NONE } PanicAction;
+
+/* What is done when the guest's watchdog expires. */
+typedef enum WatchdogAction {
+    WATCHDOG_RESET,
+    WATCHDOG_SHUTDOWN, /* the power button */
+    WATCHDOG_POWEROFF,
+    WATCHDOG_PAUSE,
+    WATCHDOG_INJECT_NMI,
+    WATCHDOG_DEBUG, /* only told */
+    WATCHDOG_NONE,
+    WATCHDOG_NACTIONS,
+} WatchdogAction;
+
 typedef enum CharKind {
     CHAR_NONE, /* nothing is connected and the device is not built */
     CHAR_NULL,
@@ -133,6 +148,8 @@ typedef struct Config {
 
     bool no_defaults, no_graphic, no_display;
     bool no_reboot, no_shutdown, start_stopped;
+    PanicAction panic_action;
+    WatchdogAction watchdog_action;
 
     GPtrArray *chardevs; /* CharConfig, by -chardev */
     unsigned nserials;
@@ -148,7 +165,8 @@ typedef struct Config {
     GPtrArray *drives;  /* DriveConfig */
     GPtrArray *virtio;  /* VirtioConfig */
     bool all_snapshot;  /* -snapshot */
-    bool has_debug_exit, has_pc_testdev, has_pci_testdev;
+    bool has_debug_exit, has_pc_testdev, has_pci_testdev, has_pvpanic, has_pvpanic_pci, has_watchdog;
+    uint16_t pvpanic_port;
     uint16_t debug_exit_port, debug_exit_size;
     CharConfig *debugcon; /* NULL: no port e9 */
     char *debugcon_chardev;
@@ -212,6 +230,9 @@ gboolean args_parse(Config *config, int argc, const char *const *argv, GError **
 gboolean accel_args_parse(Config *config, const char *value, GError **error);
 gboolean machine_args_parse(Config *config, const char *value, GError **error);
 gboolean cpu_args_parse(Config *config, const char *value, GError **error);
+gboolean action_args_parse(Config *config, const char *value, GError **error);   /* -action */
+gboolean watchdog_args_parse(Config *config, const char *value, GError **error); /* -watchdog-action */
+const char *config_watchdog_name(WatchdogAction action); /* as QEMU's users write it */
 const char *cpu_model_name(unsigned index); /* from 0; NULL behind the last one */
 
 /* args_help: the text of -help.   args_version: first line as QEMU's, so that scripts find "QEMU emulator version M.m.u". */

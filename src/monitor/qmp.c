@@ -238,17 +238,22 @@ static void vm_event(void *opaque, VmEvent event, bool by_guest, const char *rea
 {
     static const struct {
         const char *name;
-        bool has_data;
+        bool has_data, has_action;
     } rows[] = { [VM_EVENT_STOP] = { "STOP" },
                  [VM_EVENT_RESUME] = { "RESUME" },
                  [VM_EVENT_RESET] = { "RESET", true },
                  [VM_EVENT_SHUTDOWN] = { "SHUTDOWN", true },
-                 [VM_EVENT_POWERDOWN] = { "POWERDOWN" } };
+                 [VM_EVENT_POWERDOWN] = { "POWERDOWN" },
+                 [VM_EVENT_PANICKED] = { "GUEST_PANICKED", .has_action = true },
+                 [VM_EVENT_CRASH_LOADED] = { "GUEST_CRASHLOADED", .has_action = true },
+                 [VM_EVENT_WATCHDOG] = { "WATCHDOG", .has_action = true } };
     JsonObject *data = json_object_new();
     if (rows[event].has_data) {
         json_object_set_boolean_member(data, "guest", by_guest);
         json_object_set_string_member(data, "reason", reason);
     }
+    if (rows[event].has_action)
+        json_object_set_string_member(data, "action", reason);
     event_post(opaque, rows[event].name, data);
 }
 

@@ -7,6 +7,7 @@
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
 #include "vm/dsdt.hex"
+#include "vm/pvpanic.hex"
 
 typedef struct TableHeader {
     char signature[4];
@@ -168,6 +169,18 @@ static void madt_put(Writer *writer, const AcpiParams *params)
     table_put(writer, table->data, "APIC", 1, table->len);
 }
 
+static void pvpanic_put(Writer *writer, uint16_t port)
+{
+    static const uint8_t io_port[6] = { 0x47, 1, 0x05, 0x05, 0x05, 0x05 }; /* ACPI 6.4.2.5: decodes 16 bits, least, most */
+    uint8_t table[sizeof pvpanic_aml_code];
+    memcpy(table, pvpanic_aml_code, sizeof table);
+    uint8_t *at = memmem(table, sizeof table, io_port, sizeof io_port);
+    g_assert(at);
+    for (unsigned i = 0; i < 4; i++)
+        at[2 + i] = (uint8_t)(port >> (i % 2 * 8));
+    table_put(writer, table, "SSDT", 2, sizeof table);
+}
+
 static void hpet_put(Writer *writer)
 {
     /* Revision 1, three comparators (last index 2), 64-bit counter, legacy replacement capable, vendor 8086. */
@@ -187,6 +200,8 @@ uint64_t acpi_build(const Ram *ram, const AcpiParams *params)
     madt_put(&writer, params);
     if (params->has_hpet)
         hpet_put(&writer);
+    if (params->pvpanic_port)
+        pvpanic_put(&writer, params->pvpanic_port);
 
     struct {
         TableHeader header;

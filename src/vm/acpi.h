@@ -15,6 +15,7 @@ typedef struct AcpiParams {
     unsigned ncpus;
     const uint8_t *apic_id; /* of each */
     bool has_hpet, has_i8042;
+    uint16_t pvpanic_port; /* 0: there is none */
 } AcpiParams;
 
 /* acpi_build: writes all tables.  Returns: address of the RSDP, 0 when RAM does not reach there. */

@@ -13,6 +13,7 @@
 #include "devices/i8042.h"
 #include "devices/i8254.h"
 #include "devices/i8259.h"
+#include "devices/i6300esb.h"
 #include "devices/ioapic.h"
 #include "devices/isa-debug-exit.h"
 #include "devices/mc146818.h"
@@ -20,11 +21,14 @@
 #include "devices/pc-testdev.h"
 #include "devices/pci-testdev.h"
 #include "devices/post80.h"
+#include "devices/pvpanic.h"
 #include "vm/acpi.h"
 #include "vm/boot.h"
 
 #define NISA_IRQS 16
 #define PCI_TESTDEV_SLOT 31u
+#define WATCHDOG_DEVFN    PCI_DEVFN(2, 0)
+#define PVPANIC_DEVFN     PCI_DEVFN(1, 4) /* a function of the chip set */
 #define SEABIOS_PM_BASE 0xb000u /* where it moves the PIIX4's PM block and what its ACPI tables say */
 
 /* One processor's local APIC. */
@@ -63,6 +67,9 @@ struct Board {
     Post80 post;
     Debugcon *debugcon;
     IsaDebugExit *debug_exit;
+    Pvpanic *pvpanic, *pvpanic_pci;
+    I6300esb *watchdog;
+    uint16_t pvpanic_port; /* 0: none */
     PcTestdev *testdev;
     PciTestdev *pci_testdev;
     SerialPort serial[CONFIG_MAX_SERIAL];
@@ -161,6 +168,18 @@ static void board_ask_power_off(void *opaque)
 {
     Board *board = opaque;
     board->wires.power_off(board->wires.opaque);
+}
+
+static void board_panicked(void *opaque, uint8_t event)
+{
+    Board *board = opaque;
+    board->wires.panicked(board->wires.opaque, event);
+}
+
+static void board_watchdog_expired(void *opaque)
+{
+    Board *board = opaque;
+    board->wires.watchdog(board->wires.opaque);
 }
 
 static void board_ask_debug_exit(void *opaque, unsigned status)
@@ -263,6 +282,8 @@ static void chips_build(Board *board, const Config *config)
         board->debugcon = debugcon_new(&(DebugconWires){ .write = debugcon_write, .opaque = board, .readback = 0xe9 });
     if (config->has_debug_exit)
         board->debug_exit = isa_debug_exit_new(&(IsaDebugExitWires){ .exit = board_ask_debug_exit, .opaque = board });
+    if (config->has_pvpanic)
+        board->pvpanic = pvpanic_new(&(PvpanicWires){ .panicked = board_panicked, .opaque = board });
     if (config->has_pc_testdev)
         board->testdev = pc_testdev_new((IrqLine){ .set = test_line_set, .opaque = board });
     static const unsigned serial_irqs[CONFIG_MAX_SERIAL] = { 4, 3, 4, 3 };
@@ -332,6 +353,7 @@ static gboolean map_build(Board *board, const Config *config, GError **error)
         { board->memory, HPET_BASE, HPET_SIZE, &hpet_ops, board->hpet },
         /* Last, because the user chose where. */
         { board->ports, config->debugcon_port, 1, &debugcon_ops, board->debugcon },
+        { board->ports, config->pvpanic_port, 1, &pvpanic_ops, board->pvpanic },
         { board->ports, config->debug_exit_port, config->debug_exit_size, &isa_debug_exit_ops, board->debug_exit },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
@@ -349,6 +371,7 @@ Board *board_new(const Config *config, const BoardWires *wires, GError **error)
     board->wires = *wires;
     board->ncpus = wires->ncpus;
     board->has_acpi = config->has_acpi;
+    board->pvpanic_port = config->has_pvpanic ? config->pvpanic_port : 0;
     board->has_hpet = config->has_hpet;
     board->has_i8042 = config->has_i8042;
     board->has_pit = config->has_pit;
@@ -356,6 +379,13 @@ Board *board_new(const Config *config, const BoardWires *wires, GError **error)
     board->memory = bus_new("mmio", UINT64_MAX);
     chips_build(board, config);
     if (!firmware_config_build(board, config, error) || !map_build(board, config, error))
+        return NULL;
+    const PvpanicWires panic = { .panicked = board_panicked, .opaque = board };
+    if (config->has_pvpanic_pci && !(board->pvpanic_pci = pvpanic_pci_new(&panic, board->pci, PVPANIC_DEVFN, error)))
+        return NULL;
+    const I6300esbWires watchdog = { .clock = wires->clock, .bus = board->pci, .devfn = WATCHDOG_DEVFN,
+                                     .expired = board_watchdog_expired, .opaque = board };
+    if (config->has_watchdog && !(board->watchdog = i6300esb_new(&watchdog, error)))
         return NULL;
     if (config->has_pci_testdev) {
         board->pci_testdev = pci_testdev_new(board->pci, PCI_DEVFN(PCI_TESTDEV_SLOT, 0), error);
@@ -372,6 +402,9 @@ void board_free(Board *board)
     for (unsigned i = 0; i < CONFIG_MAX_SERIAL; i++)
         ns16550_free(board->serial[i].uart);
     isa_debug_exit_free(board->debug_exit);
+    pvpanic_free(board->pvpanic);
+    pvpanic_free(board->pvpanic_pci);
+    i6300esb_free(board->watchdog);
     pc_testdev_free(board->testdev);
     pci_testdev_free(board->pci_testdev);
     debugcon_free(board->debugcon);
@@ -425,7 +458,7 @@ uint64_t board_publish(Board *board)
         log_text(LOG_GUEST_ERRORS, "%s", error->message);
     if (!board->has_acpi)
         return 0;
-    return acpi_build(board->wires.ram, &(AcpiParams){ .ncpus = board->ncpus,
+    return acpi_build(board->wires.ram, &(AcpiParams){ .ncpus = board->ncpus, .pvpanic_port = board->pvpanic_port,
                                                         .apic_id = board->wires.apic_id, .has_hpet = board->has_hpet, .has_i8042 = board->has_i8042 });
 }
 
@@ -499,6 +532,7 @@ void board_each_state(Board *board, BoardStateFunc func, void *opaque)
         { &post80_state, -1, &board->post },
         { &pc_testdev_state, -1, board->testdev },
         { &pci_testdev_state, -1, board->pci_testdev },
+        { &i6300esb_state, -1, board->watchdog },
         { &ns16550_state, 0, board->serial[0].uart },
         { &ns16550_state, 1, board->serial[1].uart },
         { &ns16550_state, 2, board->serial[2].uart },

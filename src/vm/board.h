@@ -33,6 +33,8 @@ typedef struct BoardWires {
     void (*power_off)(void *opaque);
     void (*reset)(void *opaque);
     void (*debug_exit)(void *opaque, unsigned status);
+    void (*panicked)(void *opaque, uint8_t event); /* as PvpanicWires */
+    void (*watchdog)(void *opaque);                /* it has expired */
     void (*cpu_init)(void *opaque, unsigned cpu);
     void (*cpu_startup)(void *opaque, unsigned cpu, uint8_t vector); /* SIPI */
     void *opaque;

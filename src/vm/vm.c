@@ -55,6 +55,7 @@ struct Vm {
     bool is_incoming; /* the guest has not arrived yet */
     bool starts;      /* incoming: it runs as soon as it has arrived */
     bool has_left;    /* the guest is elsewhere now */
+    bool is_panicked; /* reported a panic with -no-shutdown */
     bool has_ended;
     bool is_stuck; /* the vCPU's thread did not end */
     int status;
@@ -260,16 +261,23 @@ static void incoming_begin(Vm *vm)
     migration_lost(vm, error->message);
 }
 
+/* Lock held: the guest's doing, so a monitor may look at it and go on. */
+static void guest_stop(Vm *vm)
+{
+    vm->is_stopped = true;
+    vm_event(vm, VM_EVENT_STOP, true, NULL);
+    run_ask_pause(vm->run);
+    time_hold(vm);
+}
+
 static void guest_power_off(void *opaque)
 {
     Vm *vm = opaque;
     if (vm->config->no_shutdown) {
         if (!vm->is_stopped) {
-            vm->is_stopped = vm->is_off = true;
+            vm->is_off = true;
             vm_event(vm, VM_EVENT_SHUTDOWN, true, "guest-shutdown");
-            vm_event(vm, VM_EVENT_STOP, true, NULL);
-            run_ask_pause(vm->run);
-            time_hold(vm);
+            guest_stop(vm);
         }
         return;
     }
@@ -288,6 +296,70 @@ static void reset_or_end(Vm *vm, bool by_guest, const char *reason)
 }
 
 static void guest_reset(void *opaque) { reset_or_end(opaque, true, "guest-reset"); }
+
+/* Lock held. */
+static void guest_died(Vm *vm, VmEvent event, const char *what)
+{
+    vm_event(vm, event, true, "poweroff");
+    vm_event(vm, VM_EVENT_SHUTDOWN, true, event == VM_EVENT_PANICKED ? "guest-panic" : "guest-shutdown");
+    vm_end(vm, VM_STATUS_CRASHED, what);
+}
+
+static void guest_panicked(void *opaque, uint8_t event)
+{
+    Vm *vm = opaque;
+    const Config *config = vm->config;
+    bool is_panic = event & 1;
+    if (!is_panic) {
+        vm_event(vm, VM_EVENT_CRASH_LOADED, true, "run");
+    } else if (config->panic_action == PANIC_NONE) {
+        vm_event(vm, VM_EVENT_PANICKED, true, "run");
+    } else if (config->panic_action == PANIC_SHUTDOWN && !config->no_shutdown) {
+        guest_died(vm, VM_EVENT_PANICKED, "guest crashed: its kernel reported a panic");
+    } else if (!vm->is_stopped) {
+        vm->is_panicked = true;
+        vm_event(vm, VM_EVENT_PANICKED, true, "pause");
+        guest_stop(vm);
+    }
+}
+
+/* On the main thread. */
+static void guest_watchdog(void *opaque)
+{
+    Vm *vm = opaque;
+    static const char what[] = "guest crashed: its watchdog expired";
+    WatchdogAction action = vm->config->watchdog_action;
+    bool ends = action == WATCHDOG_POWEROFF || (action == WATCHDOG_RESET && vm->config->no_reboot);
+    if (ends) {
+        guest_died(vm, VM_EVENT_WATCHDOG, what);
+        return;
+    }
+    vm_event(vm, VM_EVENT_WATCHDOG, true, config_watchdog_name(action));
+    switch (action) {
+    case WATCHDOG_RESET:
+        reset_or_end(vm, true, "guest-reset");
+        break;
+    case WATCHDOG_SHUTDOWN:
+        vm_event(vm, VM_EVENT_POWERDOWN, true, NULL);
+        board_power_button(vm->board);
+        break;
+    case WATCHDOG_PAUSE:
+        if (!vm->is_stopped)
+            guest_stop(vm);
+        break;
+    case WATCHDOG_INJECT_NMI:
+        for (unsigned i = 0; i < vm->config->ncpus; i++)
+            run_nmi(vm->run, i);
+        break;
+    case WATCHDOG_DEBUG:
+        log_text(LOG_GUEST_ERRORS, "%s", what);
+        break;
+    case WATCHDOG_POWEROFF:
+    case WATCHDOG_NONE:
+    case WATCHDOG_NACTIONS:
+        break;
+    }
+}
 
 static void guest_debug_exit(void *opaque, unsigned status)
 {
@@ -487,7 +559,7 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     BoardWires wires = {
         .ram = vm->ram, .clock = vm->clock, .lock = &vm->lock, .ncpus = config->ncpus, .tsc_hz = vm->tsc_hz,
         .guest_tsc = wire_guest_tsc, .nmi = wire_nmi, .power_off = guest_power_off, .reset = guest_reset,
-        .debug_exit = guest_debug_exit, .cpu_init = guest_cpu_init, .cpu_startup = guest_cpu_startup, .opaque = vm, .debugcon = vm->debugcon,
+        .debug_exit = guest_debug_exit, .panicked = guest_panicked, .watchdog = guest_watchdog, .cpu_init = guest_cpu_init, .cpu_startup = guest_cpu_startup, .opaque = vm, .debugcon = vm->debugcon,
         .is_firmware_boot = boot_is_firmware(vm->boot),
     };
     for (unsigned i = 0; i < config->ncpus; i++) {
@@ -641,7 +713,7 @@ void vm_cont(Vm *vm)
     if (vm->is_incoming) {
         vm->starts = true;
     } else if (vm->is_stopped) {
-        vm->is_stopped = vm->is_off = vm->has_left = false;
+        vm->is_stopped = vm->is_off = vm->is_panicked = vm->has_left = false;
         vm->has_started = true;
         vm_event(vm, VM_EVENT_RESUME, false, NULL);
         guest_release(vm);
@@ -657,7 +729,7 @@ void vm_set_event_func(Vm *vm, VmEventFunc func, void *opaque)
 
 const char *vm_state_name(const Vm *vm)
 {
-    return vm->is_incoming ? "inmigrate" : vm->has_left ? "postmigrate" : vm->is_off ? "shutdown" : !vm->has_started ? "prelaunch" : vm->is_stopped ? "paused" : "running";
+    return vm->is_incoming ? "inmigrate" : vm->is_panicked ? "guest-panicked" : vm->has_left ? "postmigrate" : vm->is_off ? "shutdown" : !vm->has_started ? "prelaunch" : vm->is_stopped ? "paused" : "running";
 }
 
 bool vm_is_running(const Vm *vm) { return !vm->is_stopped; }

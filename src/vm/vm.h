@@ -53,11 +53,12 @@ const char *vm_snapshot_dir(const Vm *vm); /* NULL: none was given */
 Switcher *vm_switcher(Vm *vm); /* modes, and changing them */
 
 /* What happened to the machine, for monitors. */
-typedef enum VmEvent { VM_EVENT_STOP, VM_EVENT_RESUME, VM_EVENT_RESET, VM_EVENT_SHUTDOWN, VM_EVENT_POWERDOWN } VmEvent;
-/* @reason: RESET and SHUTDOWN, in QEMU's words ("guest-shutdown"), else NULL.  Any thread, the machine lock held. */
+typedef enum VmEvent { VM_EVENT_STOP, VM_EVENT_RESUME, VM_EVENT_RESET, VM_EVENT_SHUTDOWN, VM_EVENT_POWERDOWN,
+               VM_EVENT_PANICKED, VM_EVENT_CRASH_LOADED, VM_EVENT_WATCHDOG } VmEvent;
+/* @reason: RESET and SHUTDOWN, in QEMU's words ("guest-shutdown"); PANICKED, CRASH_LOADED, WATCHDOG: what is done about it ("pause"); else NULL.  Any thread, the machine lock held. */
 typedef void (*VmEventFunc)(void *opaque, VmEvent event, bool by_guest, const char *reason);
 void vm_set_event_func(Vm *vm, VmEventFunc func, void *opaque); /* before vm_run() */
-const char *vm_state_name(const Vm *vm); /* "running", "paused", "prelaunch", "shutdown", "inmigrate" or "postmigrate" */
+const char *vm_state_name(const Vm *vm); /* "running", "paused", "prelaunch", "shutdown", "guest-panicked", "inmigrate" or "postmigrate" */
 
 /* A migration's status changed, in QEMU's words.  Main thread, no lock held. */
 typedef void (*VmMigrationFunc)(void *opaque, const char *status);

@@ -109,11 +109,11 @@ class Hmp:
 class Machine:
     """A monitor process whose guest is a firmware image of our own that halts."""
 
-    def __init__(self, segue, *arguments, **popen):
+    def __init__(self, segue, *arguments, code=b"\xf4\xeb\xfd", **popen):
         self.folder = tempfile.TemporaryDirectory()
         firmware = self.folder.name + "/halt.bin"
         with open(firmware, "wb") as image:
-            image.write(b"\xf4" * 0xfff0 + b"\xf4\xeb\xfd" + b"\xf4" * 13)
+            image.write(b"\xf4" * 0xfff0 + code.ljust(16, b"\xf4"))
         popen.setdefault("stdin", subprocess.DEVNULL)
         words = [word.replace("%", self.folder.name) for word in arguments]
         self.process = subprocess.Popen([segue, "-m", "16", "-nodefaults", "-display", "none", "-bios", firmware, *words], **popen)

@@ -22,7 +22,33 @@ def hostile(path):
     client.pipe.close()
 
 
+def panic():
+    """mov dx, 505h; mov al, N; out dx, al: 2 is noted, 1 ends the machine, or stops it under -no-shutdown."""
+    def code(event):
+        return b"\xba\x05\x05\xb0" + bytes([event]) + b"\xee\xf4\xeb\xfd"
+
+    for event, options, names, status in ((1, (), ["RESUME", "GUEST_PANICKED", "SHUTDOWN"], 5),
+                                          (1, ("-no-shutdown",), ["RESUME", "GUEST_PANICKED", "STOP", "SHUTDOWN"], 0),
+                                          (2, (), ["RESUME", "GUEST_CRASHLOADED", "SHUTDOWN"], 0)):
+        with clients.Machine(sys.argv[1], "-S", "-device", "pvpanic", "-qmp", "unix:%/q,server=on,wait=off", *options, code=code(event)) as machine:
+            client = clients.Qmp(clients.connect(machine.path("q"))).ready()
+            names_seen = False
+            client.command("cont")
+            while (message := client.line()) is not None:
+                client.events.append(message)
+                if message["event"] == names[-2]:
+                    if status == 0:
+                        if options:
+                            assert client.command("query-status")["return"]["status"] == "guest-panicked"
+                        client.command("quit")
+                    names_seen = True
+            assert names_seen and [event["event"] for event in client.events] == names, client.events
+            assert client.events[1]["data"]["action"] == {0: "pause" if options else "run", 5: "poweroff"}[status], client.events
+            assert machine.process.wait(clients.PATIENCE) == status
+
+
 def main():
+    panic()
     with clients.Machine(sys.argv[1], "-S", "-chardev", "socket,id=m,path=%/qmp,server=on,wait=off", "-mon", "chardev=m,mode=control") as machine:
         path = machine.path("qmp")
         first, second = (clients.Qmp(clients.connect(path)).ready() for _ in range(2))
