@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import death
 import saved_guests
 import switching
 from harness import Failure, Machine, Skip
@@ -584,6 +585,7 @@ switching_test("switching: 32-bit Linux under load", "686-pae", 60, 150, 0.02, T
 
 
 saved_guests.register(sys.modules[__name__])
+death.register(sys.modules[__name__])
 
 
 def main():

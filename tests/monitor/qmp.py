@@ -27,9 +27,11 @@ def panic():
     def code(event):
         return b"\xba\x05\x05\xb0" + bytes([event]) + b"\xee\xf4\xeb\xfd"
 
-    for event, options, names, status in ((1, (), ["RESUME", "GUEST_PANICKED", "SHUTDOWN"], 5),
-                                          (1, ("-no-shutdown",), ["RESUME", "GUEST_PANICKED", "STOP", "SHUTDOWN"], 0),
-                                          (2, (), ["RESUME", "GUEST_CRASHLOADED", "SHUTDOWN"], 0)):
+    for event, options, names, action, status in ((1, (), ["RESUME", "GUEST_PANICKED", "SHUTDOWN"], "poweroff", 5),
+                                                  (1, ("-no-shutdown",), ["RESUME", "GUEST_PANICKED", "STOP", "SHUTDOWN"], "pause", 0),
+                                                  (1, ("-action", "panic=pause"), ["RESUME", "GUEST_PANICKED", "STOP", "SHUTDOWN"], "pause", 0),
+                                                  (1, ("-action", "panic=none"), ["RESUME", "GUEST_PANICKED", "SHUTDOWN"], "run", 0),
+                                                  (2, (), ["RESUME", "GUEST_CRASHLOADED", "SHUTDOWN"], "run", 0)):
         with clients.Machine(sys.argv[1], "-S", "-device", "pvpanic", "-qmp", "unix:%/q,server=on,wait=off", *options, code=code(event)) as machine:
             client = clients.Qmp(clients.connect(machine.path("q"))).ready()
             names_seen = False
@@ -38,12 +40,12 @@ def panic():
                 client.events.append(message)
                 if message["event"] == names[-2]:
                     if status == 0:
-                        if options:
+                        if action == "pause":
                             assert client.command("query-status")["return"]["status"] == "guest-panicked"
                         client.command("quit")
                     names_seen = True
             assert names_seen and [event["event"] for event in client.events] == names, client.events
-            assert client.events[1]["data"]["action"] == {0: "pause" if options else "run", 5: "poweroff"}[status], client.events
+            assert client.events[1]["data"]["action"] == action, client.events
             assert machine.process.wait(clients.PATIENCE) == status
 
 
