@@ -28,6 +28,7 @@ typedef struct KvmCpu {
     struct kvm_run *run;
     size_t run_size;
     bool has_xcrs, has_tsc_offset, has_spec_ctrl;
+    bool is_svm; /* AMD-V */
     bool msr_ok[KVM_STATE_NMSRS]; /* KVM has this MSR */
     uint64_t xfeatures;           /* XSAVE components that KVM_SET_XSAVE takes */
 
@@ -91,5 +92,6 @@ bool kvm_cpuid_set(KvmCpu *cpu, GError **error);
 void kvm_cpuid_cut(const CpuidModel *model, const struct kvm_cpuid2 *supported, unsigned index, bool has_apic,
                    struct kvm_cpuid_entry2 *out_entries, unsigned *out_count, uint64_t *out_xfeatures);
 
-/* kvm_open_failed: the sentence for errno @errnum of opening @path.  Returns: FALSE. */
+/* kvm_host_has_svm: the host's CPU has AMD-V.   kvm_open_failed: the sentence for errno @errnum of opening @path.  Returns: FALSE. */
+bool kvm_host_has_svm(void);
 gboolean kvm_open_failed(const char *path, int errnum, bool can_virtualize, const char *module, GError **error);

@@ -106,6 +106,7 @@ static gboolean vcpu_open(KvmCpu *cpu, GError **error)
     cpu->run = run;
     cpu->run_size = (size_t)size;
     cpu->has_xcrs = has_extension(cpu, KVM_CAP_XCRS);
+    cpu->is_svm = kvm_host_has_svm();
     struct kvm_device_attr offset = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET };
     cpu->has_tsc_offset = ioctl(cpu->vcpu, KVM_HAS_DEVICE_ATTR, &offset) == 0;
     if (!kvm_cpuid_set(cpu, error))
@@ -226,6 +227,8 @@ static void kvm_cpu_load(Cpu *base, const X86State *state)
     kvm_cpu_complete(cpu); /* what was half done belongs to the old state */
     KvmState *kvm = &cpu->state;
     kvm_state_from(kvm, state);
+    if (cpu->is_svm)
+        kvm_state_suit_svm(kvm);
     host_apic_load(cpu, state);
     if (cpu->base.has_apic && !state->apic_base) /* that of the machine's chip stays */
         cpu->host->apic_msr_read(cpu->host_opaque, X86_MSR_APIC_BASE, (uint64_t *)&kvm->sregs.apic_base);

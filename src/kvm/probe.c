@@ -42,6 +42,8 @@ static bool cpu_can_virtualize(bool is_intel)
     return is_intel ? reg[2] >> 5 & 1 : reg[2] >> 2 & 1;
 }
 
+bool kvm_host_has_svm(void) { return cpu_can_virtualize(false); }
+
 static gboolean fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 static gboolean fail(GError **error, const char *format, ...)
 {

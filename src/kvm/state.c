@@ -189,3 +189,10 @@ void kvm_state_to(const KvmState *kvm, X86State *out_state)
     out_state->tsc = kvm->tsc;
     out_state->halted = kvm->halted;
 }
+
+void kvm_state_suit_svm(KvmState *kvm)
+{
+    struct kvm_segment *tr = &kvm->sregs.tr;
+    if (!tr->s && (tr->type & 7) == 3)
+        tr->type &= (uint8_t)~2u;
+}

@@ -29,3 +29,8 @@ typedef struct KvmState {
 /* kvm_state_from: everything is written, reserved fields as zero. */
 void kvm_state_from(KvmState *out_kvm, const X86State *state);
 void kvm_state_to(const KvmState *kvm, X86State *out_state);
+/*
+ * kvm_state_suit_svm: the task register as AMD's CPUs hold it, not busy; KVM adds the bit when it is asked.  QEMU's emulation of SVM ends
+ * ("invalid tss type") at the first interrupt in user mode of a 32-bit guest whose task is busy, as X86State has it.
+ */
+void kvm_state_suit_svm(KvmState *kvm);

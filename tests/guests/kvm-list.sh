@@ -1,7 +1,8 @@
 #!/bin/sh
 # What scripts/test-lab runs on a host with /dev/kvm, emulated or real. Plain sh: the emulated host has busybox only.
 #   kvm-list.sh MODE   MODE is hv or hwmmu, as the KVM module is loaded
-# In the current directory: segue, test-kvm-device, guests/*, vmlinuz, initrd and, where 32-bit guests can be run, vmlinuz32, initrd32.
+# In the current directory: segue, test-kvm-device, guests/*, vmlinuz, initrd and, where 32-bit guests can be run, vmlinuz32 (with PAE),
+# vmlinuz686 (without), initrd32.
 # Prints one line a check, "ok NAME" or "FAILED NAME" with what was seen; ends with 1 when any failed.
 mode=$1
 PATH=$PATH:.
@@ -51,6 +52,24 @@ linux_boot() { # NAME KERNEL INITRD [OPTION…]
     grep -q SEGUE-INIT-REACHED "$tmp/linux" && [ $status = 0 ]
     report $? "linux $name to init and power-off: $(now) - $start s" "$tmp/linux"
     grep '^exits:' "$tmp/prof"
+}
+
+# What a Debian kernel finds and computes, in both engines: the same words in the same order.
+linux_compare() { # NAME KERNEL INITRD [OPTION…]
+    name=$1 kernel=$2 initrd=$3
+    shift 3
+    start=$(now)
+    for engine in bt "$mode"; do
+        timeout -s KILL 250 segue -accel "$engine" -m 256 -nographic -no-reboot -kernel "$kernel" -initrd "$initrd" "$@" \
+            -append "console=ttyS0 quiet mitigations=off nokaslr segue.run=\"grep -vE 'MHz|bogomips' /proc/cpuinfo; cat /proc/iomem /proc/ioports /proc/meminfo | grep -vE 'Free|Avail|Active|Slab|Claim|Mapped|Anon|Commit|Percpu|Page|Vmalloc|Kernel|Direct|Cached|Shmem'; find / -xdev -type f | sort | xargs sha256sum\"" \
+            >"$tmp/linux" 2>&1 </dev/null
+        echo "status $?" >>"$tmp/linux"
+        sed 's/^\[ *[0-9.]*\] //; s/uptime=.*//' "$tmp/linux" >"$tmp/linux-$engine"
+    done
+    cmp -s "$tmp/linux-bt" "$tmp/linux-$mode" && grep -q 'SEGUE-EXIT 0' "$tmp/linux-bt" && grep -q 'status 0' "$tmp/linux-bt"
+    status=$?
+    [ $status = 0 ] || diff "$tmp/linux-bt" "$tmp/linux-$mode" >"$tmp/linux"
+    report $status "linux $name: bt and $mode print the same $(wc -l <"$tmp/linux-$mode") lines: $(now) - $start s" "$tmp/linux"
 }
 
 refused() { # NAME ACCEL PATTERN: one line, exit status 3
@@ -118,11 +137,18 @@ if [ ! -e /sys/module/kvm_intel ] || [ ! -e /lab ]; then
     [ ! -e /lab ] || lab_checks
 fi
 linux_boot "64-bit" vmlinuz initrd
+[ -e /sys/module/kvm_intel ] && [ -e /lab ] || linux_compare "64-bit" vmlinuz initrd
 if [ ! -e /sys/module/kvm_intel ] || [ ! -e /lab ]; then # the emulated Intel host is too slow for more than one
     linux_boot "64-bit, kernel-irqchip=off" vmlinuz initrd -machine pc,kernel-irqchip=off
     linux_boot "64-bit, -smp 2" vmlinuz initrd -smp 2
 fi
-if [ ! -e /lab ] && [ -e vmlinuz32 ]; then # neither emulated host gets through it: docs/kvm.md
-    linux_boot "32-bit" vmlinuz32 initrd32
+# 32-bit Linux: not on the emulated Intel host, and on the emulated AMD host with PAE only without nested paging (docs/kvm.md).
+if [ -e vmlinuz32 ] && { [ ! -e /lab ] || [ "$mode" = hv ]; }; then
+    linux_compare "32-bit with PAE" vmlinuz32 initrd32
+    linux_boot "32-bit with PAE, -smp 2" vmlinuz32 initrd32 -smp 2
+fi
+if [ -e vmlinuz686 ]; then
+    linux_compare "32-bit" vmlinuz686 initrd32
+    linux_boot "32-bit, -smp 2" vmlinuz686 initrd32 -smp 2
 fi
 exit $failed

@@ -1,14 +1,17 @@
 /*
  * A guest's load for the tests of switching: checksums over memory in integer, SSE and x87 arithmetic, a disk that is read, written and compared,
- * clocks that must never go back, and lines on the console whose numbers must be complete.  Every process prints whole lines; all but the
- * "tick" lines are the same in every run.  Statically linked, 32 or 64 bits.
+ * clocks that must never go back, processes that come and go as in a compile, and lines on the console whose numbers must be complete.  Every
+ * process prints whole lines; all but the "tick" lines are the same in every run.  Statically linked, 32 or 64 bits.
  *
  *   load ROUNDS [DISK]    ends sooner when there is input on the console
+ *   load stage SEED       one program of the pipelines
+ *   load sum|proc ROUNDS  these lines alone
  *   load watch            outside: copies standard input, and says at its end how the clock of the ticks ran against this one
  */
 #include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,6 +149,81 @@ static void disk(const char *path, unsigned rounds)
     }
 }
 
+/* --- processes: what a compile does to a system, without a compiler --- */
+
+#define STAGES 3
+#define BATCH 8 /* pipelines a line */
+
+static uint32_t mix(uint32_t x) { return (x ^ x >> 15) * 2246822519u + 3266489917u; }
+
+/* Reads standard input to its end, writes as many bytes of another look.  Touches new memory, as a program that starts does. */
+static int stage(uint32_t seed)
+{
+    unsigned char *bytes = malloc(BUFFER);
+    size_t n = 0;
+    ssize_t got;
+    memset(bytes, (int)seed, BUFFER);
+    while ((got = read(0, bytes + n, BUFFER - n)) > 0)
+        n += (size_t)got;
+    for (size_t i = 0; i < n; i++)
+        bytes[i] ^= (unsigned char)(seed = mix(seed));
+    for (size_t at = 0; at < n; at += (size_t)got)
+        if ((got = write(1, bytes + at, n - at)) <= 0)
+            return 1;
+    return 0;
+}
+
+/* load stage | load stage | load stage.  Returns: a hash of what comes out, 0 when a program failed. */
+static uint32_t pipeline(uint32_t seed)
+{
+    int in[2], out[2], status;
+    pid_t pids[STAGES];
+    unsigned char bytes[BLOCK / 2];
+    uint32_t hash = seed;
+    if (pipe(in) != 0)
+        return 0;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(seed + i);
+    int from = in[0], first = in[1];
+    for (unsigned i = 0; i < STAGES; i++) {
+        if (pipe(out) != 0)
+            return 0;
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            char number[16];
+            snprintf(number, sizeof number, "%u", seed + i);
+            dup2(from, 0);
+            dup2(out[1], 1);
+            close(first);
+            close(out[0]);
+            execl("/proc/self/exe", "load", "stage", number, NULL);
+            _exit(9);
+        }
+        close(from);
+        close(out[1]);
+        from = out[0];
+    }
+    bool is_ok = write(first, bytes, sizeof bytes) == (ssize_t)sizeof bytes;
+    close(first);
+    for (ssize_t got; (got = read(from, bytes, sizeof bytes)) > 0;)
+        for (ssize_t i = 0; i < got; i++)
+            hash = mix(hash ^ bytes[i]);
+    close(from);
+    for (unsigned i = 0; i < STAGES; i++)
+        is_ok &= pids[i] > 0 && waitpid(pids[i], &status, 0) == pids[i] && status == 0;
+    return is_ok ? hash | 1 : 0;
+}
+
+static void processes(unsigned rounds)
+{
+    for (unsigned round = 0; round < rounds && !is_asked_to_end(); round++) {
+        uint32_t hash = 0, one = 1;
+        for (unsigned i = 0; i < BATCH && one; i++)
+            hash = mix(hash ^ (one = pipeline(round * BATCH + i)));
+        say(one ? "proc %u %08x" : "WRONG: a program of pipelines %u failed (%u)", round, hash);
+    }
+}
+
 /* --- outside --- */
 
 /* A line is never early, so the least lateness of many is what counts. */
@@ -176,9 +254,15 @@ int main(int argc, char **argv)
         watch();
         return 0;
     }
+    if (argc > 2 && !strcmp(argv[1], "stage"))
+        return stage((uint32_t)strtoul(argv[2], NULL, 10));
+    if (argc > 2 && (!strcmp(argv[1], "sum") || !strcmp(argv[1], "proc"))) {
+        (argv[1][0] == 's' ? compute : processes)((unsigned)atoi(argv[2]));
+        return 0;
+    }
     unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
     volatile int *ends = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pid_t clock_pid = fork(), pids[2];
+    pid_t clock_pid = fork(), pids[3];
     if (clock_pid == 0) {
         clocks(ends);
         _exit(0);
@@ -193,7 +277,12 @@ int main(int argc, char **argv)
         disk(argv[2], rounds);
         _exit(0);
     }
-    for (unsigned i = 0; i < 2; i++)
+    pids[2] = fork();
+    if (pids[2] == 0) {
+        processes(rounds);
+        _exit(0);
+    }
+    for (unsigned i = 0; i < 3; i++)
         if (pids[i] > 0)
             waitpid(pids[i], NULL, 0);
     *ends = 1;

@@ -1,7 +1,8 @@
 #!/bin/sh
 # What scripts/test-lab runs about switching, on a host whose KVM module may be reloaded. Plain sh: the emulated host has busybox only.
 #   switch-list.sh COUNT     so many switches, to modes chosen at random
-# In the current directory: segue, vmlinuz, initrd, switching.cpio (tests/guests/load.c and what it needs, for the guest), load64.
+# In the current directory: segue, vmlinuz, initrd, vmlinuz686, initrd32; switching64.cpio, switching32.cpio (tests/guests/load.c and what it
+# needs, for the guests); load64, load32.
 # Prints one line a check, "ok NAME" or "FAILED NAME" with what was seen; ends with 1 when any failed.
 count=$1
 PATH=$PATH:.
@@ -13,32 +14,45 @@ report() { # STATUS NAME [FILE]
         echo "ok $2"
     else
         echo "FAILED $2"
-        [ -z "$3" ] || tail -n 60 "$3"
+        [ -z "$3" ] || tail -n 30 "$3"
         failed=1
     fi
 }
 
 now() { cut -d ' ' -f 1 /proc/uptime; }
 
-cat initrd switching.cpio >"$tmp/initrd"
-
-# The guest runs until it is told to end, or has nothing left to do; meanwhile the monitor switches.
-guest() { # NAME OPTION…
-    rm -f "$tmp"/monitor.* "$tmp/input" "$tmp/serial" "$tmp/answers" "$tmp/switches"
+# Starts segue on the kernel and the initrd of BITS (64, 32), its input and its monitor's being files 4 and 5.
+machine() { # BITS ROUNDS OPTION…
+    rm -f "$tmp"/monitor.* "$tmp/input" "$tmp/answers" "$tmp/switches"
+    : >"$tmp/serial"
     mkfifo "$tmp/monitor.in" "$tmp/monitor.out" "$tmp/input"
     exec 4<>"$tmp/input" 5<>"$tmp/monitor.in"
-    name=$1
-    shift
-    start=$(now)
-    truncate -s 1M "$tmp/disk"
-    { timeout -s KILL 400 segue "$@" -d switch -D "$tmp/switches" -m 256 -display none -no-reboot -serial stdio -monitor "pipe:$tmp/monitor" \
-        -drive "file=$tmp/disk,format=raw,if=virtio" -kernel vmlinuz -initrd "$tmp/initrd" \
-        -append 'console=ttyS0 quiet mitigations=off segue.run="sh /switching/switching.sh 3000"' <"$tmp/input" 2>&1
+    bits=$1 rounds=$2
+    shift 2
+    kernel=vmlinuz
+    [ "$bits" = 64 ] || kernel=vmlinuz686
+    { timeout -s KILL 400 segue "$@" -d switch -D "$tmp/switches" -display none -no-reboot -serial stdio -monitor "pipe:$tmp/monitor" \
+        -kernel $kernel -initrd "$tmp/initrd$bits" \
+        -append "console=ttyS0 quiet mitigations=off segue.run=\"sh /switching/switching.sh $rounds\"" <"$tmp/input" 2>&1
       echo "status $?"; } | load64 watch >"$tmp/serial" &
     guest=$!
     cat "$tmp/monitor.out" >"$tmp/answers" & reader=$!
+}
+
+# Until so many checksums have been printed.
+wait_for() { # COUNT
     waited=0
-    while ! grep -q '^sum 1 ' "$tmp/serial" 2>/dev/null && [ $waited -lt 120 ]; do sleep 1; waited=$((waited + 1)); done
+    while [ "$(grep -a -c '^sum ' "$tmp/serial" 2>/dev/null)" -lt "$1" ] && [ $waited -lt 120 ] && kill -0 $guest 2>/dev/null; do sleep 1; waited=$((waited + 1)); done
+}
+
+# The guest runs until it is told to end, or has nothing left to do; meanwhile the monitor switches.
+guest() { # NAME BITS OPTION…
+    name=$1 start=$(now) wanted_bits=$2
+    shift 2
+    truncate -s 1M "$tmp/disk"
+    machine "$wanted_bits" 3000 -m 256 -drive "file=$tmp/disk,format=raw,if=virtio" "$@"
+    wait_for 2
+    echo "$name: the guest computes after $(now) - $start s"
 }
 
 switches() { grep -c '^switch: ' "$tmp/switches" 2>/dev/null; }
@@ -47,14 +61,13 @@ switch_at_random() { # MODE…
     while [ "$(switches)" -lt "$count" ] && kill -0 $guest 2>/dev/null; do
         n=$((RANDOM % $# + 1))
         eval "mode=\$$n"
-        echo "$(now) mode $mode" >>"$tmp/asked"
         echo "mode $mode" >&5
         sleep 0.$((RANDOM % 4))$((RANDOM % 10))
     done
 }
 
-guest_end() {
-    echo >&4
+# The machine has ended, or does now.
+machine_end() {
     waited=0
     while kill -0 $guest 2>/dev/null && [ $waited -lt 120 ]; do sleep 1; waited=$((waited + 1)); done
     kill $reader 2>/dev/null
@@ -62,18 +75,34 @@ guest_end() {
     tr -d '\r' <"$tmp/serial" >"$tmp/lines"
 }
 
-# What was printed is what the same program prints here, without a gap, and nobody complained.
+guest_end() {
+    echo >&4
+    machine_end
+}
+
+# KIND lines are what the same program prints here, without a gap.
+numbered_check() { # KIND WHAT
+    grep -a "^$1 " "$tmp/lines" >"$tmp/seen"
+    n=$(wc -l <"$tmp/seen")
+    "load$bits" "$1" "$n" </dev/null >"$tmp/wanted"
+    [ -s "$tmp/seen" ] && cmp -s "$tmp/seen" "$tmp/wanted"
+    report $? "$name: $n $2" "$tmp/lines"
+}
+
 lines_check() {
-    grep -a '^sum ' "$tmp/lines" >"$tmp/sums"
-    load64 "$(wc -l <"$tmp/sums")" </dev/null | grep -a '^sum ' >"$tmp/wanted"
-    [ -s "$tmp/sums" ] && cmp -s "$tmp/sums" "$tmp/wanted"
-    report $? "$name: $(wc -l <"$tmp/sums") checksums right, none missing" "$tmp/lines"
+    numbered_check sum "checksums right, none missing"
+    numbered_check proc "times 24 programs in pipelines, none failed"
+    ! grep -a -q -E 'WRONG|cannot switch' "$tmp/lines" "$tmp/answers" && grep -a -q 'SEGUE-EXIT 0' "$tmp/lines" && grep -a -q 'status 0' "$tmp/lines"
+    report $? "$name: no clock went back, no complaint of the guest's kernel, power-off" "$tmp/lines"
+}
+
+# All of it, after switches in one process.
+switched_check() {
+    lines_check
     grep -a '^disk ' "$tmp/lines" | cut -d ' ' -f 2 >"$tmp/disks"
     [ -s "$tmp/disks" ] && seq 0 $(($(wc -l <"$tmp/disks") - 1)) | cmp -s - "$tmp/disks"
     report $? "$name: $(wc -l <"$tmp/disks") times the disk written and read" "$tmp/lines"
-    ! grep -a -q -E 'WRONG|cannot switch' "$tmp/lines" "$tmp/answers" && grep -a -q 'SEGUE-EXIT 0' "$tmp/lines" && grep -a -q 'status 0' "$tmp/lines"
-    report $? "$name: no clock went back, no complaint of the guest's kernel, power-off" "$tmp/lines"
-    grep -a '^clock: ' "$tmp/lines" | sed 's/-//' | awk '{ exit $5 > 50 }'
+    grep -a '^clock: ' "$tmp/lines" | sed 's/-//' | awk '{ n++; late = $5 > 50 } END { exit !n || late }'
     report $? "$name: $(grep -a '^clock: ' "$tmp/lines")"
 }
 
@@ -99,14 +128,55 @@ jump() { # NAME KERNEL INITRD APPEND PATTERN
 
 jump "enters and leaves it" guests/long-mode '' '' 'compatibility mode: ok'
 jump "Linux" vmlinuz initrd "console=ttyS0 quiet mitigations=off segue.poweroff" SEGUE-INIT-REACHED
-guest "bt, hv, hwmmu" -accel kvm
-echo "the guest computes after $(now) - $start s"
-switch_at_random bt hv hwmmu
-seen=$(switches)
-guest_end
-[ "$seen" -ge "$count" ]
-report $? "switched $seen times, $(now) - $start s" "$tmp/answers"
-lines_check
-figures ': bt to kvm' 'into KVM'
-figures ' to bt ' 'into bt'
+# COUNT switches among all three modes.
+switched() { # NAME BITS OPTION…
+    guest "$@"
+    switch_at_random bt hv hwmmu
+    seen=$(switches)
+    guest_end
+    [ "$seen" -ge "$count" ]
+    report $? "$name: switched $seen times, $(now) - $start s" "$tmp/answers"
+    switched_check
+    figures ': bt to kvm' "$name, into KVM"
+    figures ' to bt ' "$name, into bt"
+}
+
+# A guest that is saved in one mode and goes on in another, in another process: what they print together has no gap.
+saved() { # MODE…
+    name="saved and restored: $*"
+    incoming= step=0
+    rm -f "$tmp"/part.*
+    for mode; do
+        # shellcheck disable=SC2086 # no option, or two
+        machine 64 3000 -m 128 -accel "$mode" $incoming
+        step=$((step + 1))
+        wait_for 4
+        incoming="-incoming file:$tmp/state.$step"
+        if [ $step -lt $# ]; then
+            echo "migrate file:$tmp/state.$step" >&5
+            waited=0
+            while [ $waited -lt 60 ] && ! grep -a -q 'completed' "$tmp/answers"; do
+                echo "info migrate" >&5
+                sleep 1
+                waited=$((waited + 1))
+            done
+            echo quit >&5
+            machine_end
+        else
+            guest_end
+        fi
+        grep -a -v '^clock:' "$tmp/serial" >>"$tmp/part.all"
+        rm -f "$tmp/state.$((step - 1))"
+    done
+    rm -f "$tmp"/state.*
+    tr -d '\r' <"$tmp/part.all" >"$tmp/lines"
+    lines_check
+}
+
+cat initrd switching64.cpio >"$tmp/initrd64"
+cat initrd32 switching32.cpio >"$tmp/initrd32"
+saved kvm bt kvm
+switched "64-bit" 64 -accel kvm
+switched "64-bit, 2 vCPUs" 64 -accel kvm -smp 2
+switched "32-bit" 32 -accel kvm
 exit $failed

@@ -66,7 +66,7 @@ class Ticks:
 
 def lines_of(output):
     text = output.decode(errors="replace").replace("\r", "")
-    return sorted(line for line in text.splitlines() if re.match(r"(sum|disk|load:|WRONG)", line))
+    return sorted(line for line in text.splitlines() if re.match(r"(sum|disk|proc|load:|WRONG)", line))
 
 
 def switch(qmp, machine, ticks, choose, pause, count, dice):

@@ -2,7 +2,7 @@
 # What the guest of the switching tests runs: the modules of its disk, where there are some, then tests/guests/load.c.
 #   switching.sh ROUNDS
 cd /switching || exit 9
-for name in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
+for name in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
     [ ! -e $name.ko ] || insmod $name.ko
 done
 disk=

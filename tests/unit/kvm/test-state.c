@@ -104,6 +104,25 @@ START_TEST(test_reserved_fields_are_zero)
 END_TEST
 
 /* KVM takes the four entries with 32-bit PAE paging only; elsewhere they mean nothing. */
+static const struct {
+    uint32_t attr; /* as X86State has them */
+    unsigned type; /* as SVM has it */
+} task_rows[] = { { 0x8b, 9 }, { 0x83, 1 }, { 0x89, 9 }, { 0x81, 1 }, { 0x82, 2 }, { 0x9b, 0xb } };
+
+START_TEST(test_task_register_of_svm)
+{
+    X86State *state = g_new0(X86State, 1);
+    KvmState *kvm = g_new0(KvmState, 1);
+    state->seg[X86_TR].attr = task_rows[_i].attr;
+    kvm_state_from(kvm, state);
+    kvm_state_suit_svm(kvm);
+    ck_assert_uint_eq(kvm->sregs.tr.type, task_rows[_i].type);
+    ck_assert_uint_eq(kvm->sregs.tr.present, 1);
+    g_free(kvm);
+    g_free(state);
+}
+END_TEST
+
 START_TEST(test_pdptrs)
 {
     static const struct {
@@ -172,6 +191,7 @@ int main(void)
     TCase *tcase = tcase_create("state");
     tcase_add_loop_test(tcase, test_identity, 0, 8);
     tcase_add_test(tcase, test_reserved_fields_are_zero);
+    tcase_add_loop_test(tcase, test_task_register_of_svm, 0, G_N_ELEMENTS(task_rows));
     tcase_add_test(tcase, test_pdptrs);
     tcase_add_test(tcase, test_events_under_way);
     Suite *suite = suite_create("kvm-state");
