@@ -333,22 +333,15 @@ static gboolean bt_cpu_log_take(Cpu *base, GError **error)
 
 static gboolean bt_cpu_log_writes(Cpu *base, bool is_on, GError **error) { return !is_on || bt_cpu_log_take(base, error); }
 
-const CpuOps bt_cpu_ops = {
-    .name = "bt",
-    .create = bt_cpu_create,
-    .free = bt_cpu_free,
-    .run = bt_cpu_run,
-    .load = bt_cpu_load,
-    .save = bt_cpu_save,
-    .kick = bt_cpu_kick,
-    .set_irq = bt_cpu_set_irq,
-    .nmi = bt_cpu_nmi,
-    .log_writes = bt_cpu_log_writes,
-    .log_take = bt_cpu_log_take,
-    .describe = bt_cpu_describe,
-    .counters = bt_cpu_counters,
-    .profile = bt_cpu_profile,
-};
+/* What both engines do alike. */
+#define BT_OPS(its_name, its_create)                                                                                                 \
+    {                                                                                                                                \
+        .name = its_name, .create = its_create, .free = bt_cpu_free, .run = bt_cpu_run, .load = bt_cpu_load, .save = bt_cpu_save,     \
+        .kick = bt_cpu_kick, .set_irq = bt_cpu_set_irq, .nmi = bt_cpu_nmi, .log_writes = bt_cpu_log_writes,                          \
+        .log_take = bt_cpu_log_take, .describe = bt_cpu_describe, .counters = bt_cpu_counters, .profile = bt_cpu_profile,            \
+    }
+
+const CpuOps bt_cpu_ops = BT_OPS("bt", bt_cpu_create);
 
 static Cpu *bt_one_create(const CpuConfig *config, GError **error)
 {
@@ -360,17 +353,4 @@ static Cpu *bt_one_create(const CpuConfig *config, GError **error)
     return base;
 }
 
-const CpuOps bt_one_cpu_ops = {
-    .name = "bt-one-insn",
-    .create = bt_one_create,
-    .free = bt_cpu_free,
-    .run = bt_cpu_run,
-    .load = bt_cpu_load,
-    .save = bt_cpu_save,
-    .kick = bt_cpu_kick,
-    .set_irq = bt_cpu_set_irq,
-    .nmi = bt_cpu_nmi,
-    .log_writes = bt_cpu_log_writes,
-    .log_take = bt_cpu_log_take,
-    .describe = bt_cpu_describe,
-};
+const CpuOps bt_one_cpu_ops = BT_OPS("bt-one-insn", bt_one_create);

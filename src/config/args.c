@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "config/config.h"
-#include "core/error.h"
+#include "config/usage.h"
 #include "core/log.h"
 
 typedef gboolean (*ArgHandler)(Config *config, const char *value, GError **error);
@@ -13,23 +13,6 @@ typedef struct ArgRow {
     ArgHandler handler; /* NULL: known to be harmless, accepted and listed by -d opts */
     const char *help;   /* NULL: not listed */
 } ArgRow;
-
-static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean usage(GError **error, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, VMM_ERROR, VMM_ERROR_USAGE, text);
-    return FALSE;
-}
-
-static void replace(char **field, const char *value)
-{
-    g_free(*field);
-    *field = g_strdup(value);
-}
 
 static gboolean arg_enable_kvm(Config *config, const char *value, GError **error)
 {
@@ -90,7 +73,7 @@ static gboolean arg_smp(Config *config, const char *value, GError **error)
 #define ARG_STRING(name, field)                                                     \
     static gboolean name(Config *config, const char *value, GError **error)         \
     {                                                                               \
-        replace(&config->field, value);                                             \
+        text_replace(&config->field, value);                                             \
         return TRUE;                                                                \
     }
 ARG_STRING(arg_kernel, kernel)
@@ -134,7 +117,7 @@ static gboolean arg_name(Config *config, const char *value, GError **error)
     g_autoptr(Opts) opts = opts_parse("-name", value, "guest", error);
     if (!opts)
         return FALSE;
-    replace(&config->name, opts_take(opts, "guest"));
+    text_replace(&config->name, opts_take(opts, "guest"));
     opts_take(opts, "process");
     opts_take(opts, "debug-threads");
     return opts_done(opts, "guest process debug-threads", error);

@@ -2,18 +2,7 @@
 #include <string.h>
 
 #include "config/config.h"
-#include "core/error.h"
-
-static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean usage(GError **error, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, VMM_ERROR, VMM_ERROR_USAGE, text);
-    return FALSE;
-}
+#include "config/usage.h"
 
 static gboolean check_accel(Config *config, GError **error)
 {

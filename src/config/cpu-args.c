@@ -2,24 +2,7 @@
 #include <string.h>
 
 #include "config/config.h"
-#include "core/error.h"
-
-static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean usage(GError **error, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, VMM_ERROR, VMM_ERROR_USAGE, text);
-    return FALSE;
-}
-
-static void replace(char **field, const char *value)
-{
-    g_free(*field);
-    *field = g_strdup(value);
-}
+#include "config/usage.h"
 
 /*
  * Models are what the engine offers, less what the level lacks; a named part also says that it is this part.  So a guest made for a Haswell
@@ -144,8 +127,8 @@ static void cpu_feature_add(Config *config, const char *name, bool on)
 /* The whole option is read anew: what an earlier one said is forgotten. */
 static void model_apply(Config *config, const char *name, const CpuModel *model)
 {
-    replace(&config->cpu_name, name);
-    replace(&config->cpu_vendor, model->vendor);
+    text_replace(&config->cpu_name, name);
+    text_replace(&config->cpu_vendor, model->vendor);
     config->cpu_signature = model->signature;
     g_ptr_array_set_size(config->cpu_features, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(level_features); i++) {
@@ -234,7 +217,7 @@ gboolean cpu_args_parse(Config *config, const char *value, GError **error)
         if (g_str_has_prefix(*word, "vendor=")) {
             if (strlen(*word + 7) != 12)
                 return usage(error, "-cpu %s: vendor must be 12 characters, for example AuthenticAMD", value);
-            replace(&config->cpu_vendor, *word + 7);
+            text_replace(&config->cpu_vendor, *word + 7);
             continue;
         }
         if (equals) {

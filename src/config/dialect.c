@@ -1,9 +1,9 @@
 #include "config/dialect.h"
+#include "config/usage.h"
 
 #include <stddef.h>
 #include <string.h>
 
-#include "core/error.h"
 
 #define D(name) (1u << DIALECT_##name)
 
@@ -36,17 +36,6 @@ static const struct {
     { "monitor.fallback", D(CURRENT), fallbacks, offsetof(ModeConfig, fallback) },
     { "monitor.adaptive", D(CURRENT), booleans, offsetof(ModeConfig, adaptive) },
 };
-
-static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean usage(GError **error, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, VMM_ERROR, VMM_ERROR_USAGE, text);
-    return FALSE;
-}
 
 void mode_config_init(ModeConfig *modes) { *modes = (ModeConfig){ .dialect = DIALECT_CURRENT }; }
 

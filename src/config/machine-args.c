@@ -2,24 +2,7 @@
 #include <string.h>
 
 #include "config/config.h"
-#include "core/error.h"
-
-static gboolean usage(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean usage(GError **error, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
-    va_end(args);
-    g_set_error_literal(error, VMM_ERROR, VMM_ERROR_USAGE, text);
-    return FALSE;
-}
-
-static void replace(char **field, const char *value)
-{
-    g_free(*field);
-    *field = g_strdup(value);
-}
+#include "config/usage.h"
 
 /* "-accel" appends to the list; "-machine accel=a:b" gives a whole one. */
 static gboolean accel_append(Config *config, const char *option, const char *list, GError **error)
@@ -64,7 +47,7 @@ gboolean accel_args_parse(Config *config, const char *value, GError **error)
 {
     if (!strcmp(value, "help") || !strcmp(value, "?")) {
         config->action = CONFIG_TEXT;
-        replace(&config->text, "Accelerators supported in this version:\nbt (tcg is a synonym)\nkvm (where the host has /dev/kvm)\n"
+        text_replace(&config->text, "Accelerators supported in this version:\nbt (tcg is a synonym)\nkvm (where the host has /dev/kvm)\n"
                 "hwmmu (kvm with ept or npt on)\nhv (kvm with ept or npt off)\n");
         return TRUE;
     }
@@ -85,7 +68,7 @@ gboolean machine_args_parse(Config *config, const char *value, GError **error)
 {
     if (!strcmp(value, "help") || !strcmp(value, "?")) {
         config->action = CONFIG_TEXT;
-        replace(&config->text, "Supported machines are:\npc       PC with PIIX chip set (default)\n"
+        text_replace(&config->text, "Supported machines are:\npc       PC with PIIX chip set (default)\n"
                                "q35      accepted, same board as pc in this version\n"
                                "microvm  accepted, same board as pc in this version\n");
         return TRUE;
@@ -98,7 +81,7 @@ gboolean machine_args_parse(Config *config, const char *value, GError **error)
         if (strcmp(type, "pc") != 0 && strcmp(type, "q35") != 0 && strcmp(type, "microvm") != 0 &&
             !g_str_has_prefix(type, "pc-i440fx-") && !g_str_has_prefix(type, "pc-q35-"))
             return usage(error, "-machine %s: unknown machine; known: pc, q35, microvm", type);
-        replace(&config->machine_name, type);
+        text_replace(&config->machine_name, type);
     }
     const char *accel = opts_take(opts, "accel");
     if (accel) {

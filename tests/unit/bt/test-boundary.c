@@ -1,45 +1,41 @@
 /* A guest that aims at every boundary gets the fault of the manual, or memory that is its own; what is beside its RAM stays as it was
  * (bm_teardown() looks). */
-#include "../../lib/bt-machine.h"
+#include "../../lib/bt-check.h"
 
-#include <check.h>
+#define ENDED(name, text) GUEST(name, text "\nhlt")
 
-#define GUEST(name, text)                                                                                           \
-    extern const uint8_t name[], name##_end[];                                                                      \
-    __asm__(".pushsection .rodata\n.intel_syntax noprefix\n" #name ":\n" text "\nhlt\n" #name "_end:\n.att_syntax\n.popsection\n")
-
-GUEST(load1, "mov al, [rbx]");
-GUEST(load8, "mov rax, [rbx]");
-GUEST(store8, "mov [rbx], rax");
-GUEST(store_far, "mov [rbx + 0x7fffffff], rax");
-GUEST(store_back, "mov [rbx - 0x80000000], rax");
-GUEST(add8, "lock add [rbx], rax");
-GUEST(pair, "mov rax, [rbx]\nmov [rbx + 8], rax\nmov [rbx + 16], rax");
-GUEST(vector32, "vmovdqu ymm0, [rbx]\nvmovdqu [rbx], ymm0");
-GUEST(aligned, "movaps xmm0, [rbx]");
-GUEST(wide, "cmpxchg16b [rbx]");
-GUEST(bits, "mov rax, 0x7fffffffffffffff\nbts [rbx], rax");
-GUEST(bits_back, "mov rax, -0x8000000000000000\nbts [rbx], rax");
-GUEST(x87, "fnstenv [rbx]");
-GUEST(fxsave, "fxsave [rbx]");
-GUEST(xsave, "mov eax, 7\nxor edx, edx\nxsave [rbx]");
-GUEST(xrstor, "mov eax, 7\nxor edx, edx\nxrstor [rbx]");
-GUEST(gather, "vpcmpeqd ymm1, ymm1, ymm1\nvpxor ymm2, ymm2, ymm2\nvpgatherqq ymm0, [rbx + ymm2 * 8], ymm1");
-GUEST(gather_far, "vpcmpeqd ymm1, ymm1, ymm1\nvpsrlq ymm2, ymm1, 1\nvpgatherqq ymm0, [rbx + ymm2 * 1], ymm1");
-GUEST(masked, "vpcmpeqd ymm1, ymm1, ymm1\nvpmaskmovd [rbx], ymm1, ymm1");
-GUEST(scatter_bytes, "mov rdi, rbx\npcmpeqd xmm0, xmm0\nmaskmovdqu xmm0, xmm0");
-GUEST(movs, "mov rsi, rbx\nmov rdi, 0x200000\nmov ecx, 0x3000\nrep movsb");
-GUEST(movs_to, "mov rdi, rbx\nmov rsi, 0x200000\nmov ecx, 0x3000\nrep movsq");
-GUEST(movs_down, "std\nmov rdi, rbx\nmov rsi, 0x210000\nmov ecx, 0x3000\nrep movsb");
-GUEST(movs_both, "mov rsi, rbx\nmov rdi, 0x8000000000000000\nmovsb");
-GUEST(stos, "mov rdi, rbx\nmov rcx, -1\nrep stosd");
-GUEST(push, "mov rsp, rbx\npush rax");
-GUEST(pop, "mov rsp, rbx\npop rax");
-GUEST(enter, "mov rsp, rbx\nenter 0x100, 3");
-GUEST(call, "mov rsp, rbx\ncall 1f\n1:");
-GUEST(jump, "jmp rbx");
-GUEST(ret, "push rbx\nret");
-GUEST(load_table, "lgdt [rbx]");
+ENDED(load1, "mov al, [rbx]");
+ENDED(load8, "mov rax, [rbx]");
+ENDED(store8, "mov [rbx], rax");
+ENDED(store_far, "mov [rbx + 0x7fffffff], rax");
+ENDED(store_back, "mov [rbx - 0x80000000], rax");
+ENDED(add8, "lock add [rbx], rax");
+ENDED(pair, "mov rax, [rbx]\nmov [rbx + 8], rax\nmov [rbx + 16], rax");
+ENDED(vector32, "vmovdqu ymm0, [rbx]\nvmovdqu [rbx], ymm0");
+ENDED(aligned, "movaps xmm0, [rbx]");
+ENDED(wide, "cmpxchg16b [rbx]");
+ENDED(bits, "mov rax, 0x7fffffffffffffff\nbts [rbx], rax");
+ENDED(bits_back, "mov rax, -0x8000000000000000\nbts [rbx], rax");
+ENDED(x87, "fnstenv [rbx]");
+ENDED(fxsave, "fxsave [rbx]");
+ENDED(xsave, "mov eax, 7\nxor edx, edx\nxsave [rbx]");
+ENDED(xrstor, "mov eax, 7\nxor edx, edx\nxrstor [rbx]");
+ENDED(gather, "vpcmpeqd ymm1, ymm1, ymm1\nvpxor ymm2, ymm2, ymm2\nvpgatherqq ymm0, [rbx + ymm2 * 8], ymm1");
+ENDED(gather_far, "vpcmpeqd ymm1, ymm1, ymm1\nvpsrlq ymm2, ymm1, 1\nvpgatherqq ymm0, [rbx + ymm2 * 1], ymm1");
+ENDED(masked, "vpcmpeqd ymm1, ymm1, ymm1\nvpmaskmovd [rbx], ymm1, ymm1");
+ENDED(scatter_bytes, "mov rdi, rbx\npcmpeqd xmm0, xmm0\nmaskmovdqu xmm0, xmm0");
+ENDED(movs, "mov rsi, rbx\nmov rdi, 0x200000\nmov ecx, 0x3000\nrep movsb");
+ENDED(movs_to, "mov rdi, rbx\nmov rsi, 0x200000\nmov ecx, 0x3000\nrep movsq");
+ENDED(movs_down, "std\nmov rdi, rbx\nmov rsi, 0x210000\nmov ecx, 0x3000\nrep movsb");
+ENDED(movs_both, "mov rsi, rbx\nmov rdi, 0x8000000000000000\nmovsb");
+ENDED(stos, "mov rdi, rbx\nmov rcx, -1\nrep stosd");
+ENDED(push, "mov rsp, rbx\npush rax");
+ENDED(pop, "mov rsp, rbx\npop rax");
+ENDED(enter, "mov rsp, rbx\nenter 0x100, 3");
+ENDED(call, "mov rsp, rbx\ncall 1f\n1:");
+ENDED(jump, "jmp rbx");
+ENDED(ret, "push rbx\nret");
+ENDED(load_table, "lgdt [rbx]");
 
 #define LOW_END 0x800000u           /* the first page that is not mapped; below it is the device's */
 #define HOLE_LOW 0x800000000000u    /* first address that is not canonical */

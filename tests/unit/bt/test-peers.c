@@ -1,13 +1,7 @@
 /* Two vCPUs over one memory: code that one writes and the other executes, locked operations on awkward places. */
-#include "../../lib/bt-machine.h"
+#include "../../lib/bt-check.h"
 
-#include <check.h>
 #include <pthread.h>
-
-#define GUEST(name, text)                                                                                           \
-    extern const uint8_t name[], name##_end[];                                                                      \
-    __asm__(".pushsection .rodata\n.intel_syntax noprefix\n" #name ":\n" text "\n" #name "_end:\n.att_syntax\n.popsection\n")
-#define PUT(at, name) bm_code((at), name, (size_t)(name##_end - name))
 
 #define OTHER_CODE  (BM_CODE + 0x10000)
 #define OTHER_STACK (BM_STACK - 0x10000)

@@ -1,30 +1,8 @@
 /* What translated code must keep to however it is made: code that changes, addresses that lead elsewhere, shadows, steps, faults, kicks. */
-#include "../../lib/bt-machine.h"
+#include "../../lib/bt-check.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <time.h>
-
-/* Guest code, assembled with the test. */
-#define GUEST(name, text)                                                                                           \
-    extern const uint8_t name[], name##_end[];                                                                      \
-    __asm__(".pushsection .rodata\n.intel_syntax noprefix\n" #name ":\n" text "\n" #name "_end:\n.att_syntax\n.popsection\n")
-#define PUT(at, name) bm_code((at), name, (size_t)(name##_end - name))
-
-static uint64_t reg(unsigned r) { return bm_state.gpr[r]; }
-
-static BmStop run(void)
-{
-    BmStop stop = bm_run();
-    ck_assert_int_eq(stop.exit, CPU_EXIT_HALT);
-    return stop;
-}
-
-static void run_to_end(void)
-{
-    BmStop stop = run();
-    ck_assert_msg(stop.vector == -1, "vector %d at %#llx", stop.vector, (unsigned long long)stop.rip);
-}
 
 static void setup(void)
 {
