@@ -15,6 +15,7 @@ import tempfile
 import time
 
 import death
+import mappings
 import saved_guests
 import switching
 from harness import Failure, Machine, Skip
@@ -349,6 +350,15 @@ for _flavour in KERNELS:
             machine.expect_status(0, 60)
             if not re.search(rb"verifier: [1-9]\d{3,} blocks stay inside", machine.output):
                 raise Failure("the verifier has not looked at thousands of blocks")
+
+
+@test("no memory of a running guest's monitor is writable and executable; the code cache is one memfd", segue_only=True)
+def _():
+    for accel in ("bt", "auto"):
+        argv = linux("cloud-amd64", 256, "") + ["-accel", accel, "-smp", "2"]
+        with Machine(argv) as machine:
+            machine.expect("SEGUE-INIT-REACHED", BOOT_SECONDS)
+            mappings.check(machine.process.pid, 2 if accel == "bt" else None, 256 << 20)
 
 
 # ---- many processors ----
