@@ -151,7 +151,7 @@ bool driver_takeable(const VirtioDriver *driver, unsigned queue)
 
 int64_t driver_take(VirtioDriver *driver, unsigned queue)
 {
-    for (unsigned i = 0; i < 5000 && !driver_takeable(driver, queue); i++)
+    for (unsigned i = 0; i < 60000 && !driver_takeable(driver, queue); i++)
         g_usleep(1000);
     if (!driver_takeable(driver, queue))
         return -1;

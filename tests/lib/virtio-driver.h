@@ -40,7 +40,7 @@ uint64_t driver_used(const VirtioDriver *driver, unsigned queue);
 /* driver_add: one chain; no kick.  driver_kick: notifies under the lock. */
 void driver_add(VirtioDriver *driver, unsigned queue, const DriverBuffer *buffers, unsigned count);
 void driver_kick(VirtioDriver *driver, unsigned queue);
-/* driver_take: waits (real time, 5 s) for the next used entry.  Returns: bytes written, or -1 when nothing came. */
+/* driver_take: waits for the next used entry, up to a minute: a disk of a busy host takes its time.  Returns: bytes written, or -1 when nothing came. */
 int64_t driver_take(VirtioDriver *driver, unsigned queue);
 /* driver_takeable: whether an entry is there now. */
 bool driver_takeable(const VirtioDriver *driver, unsigned queue);

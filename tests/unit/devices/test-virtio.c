@@ -402,7 +402,7 @@ int main(void)
     Suite *suite = suite_create("virtio");
     TCase *tcase = tcase_create("virtio");
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 30);
+    tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, test_blk_requests, 0, G_N_ELEMENTS(layouts));
     tcase_add_loop_test(tcase, test_blk_many, 0, G_N_ELEMENTS(layouts));
     tcase_add_test(tcase, test_blk_limits);
