@@ -19,6 +19,7 @@ static JsonObject *done_object(const SwitchDone *done)
     json_object_set_int_member(object, "stop-ns", (gint64)done->times.stop_ns);
     json_object_set_int_member(object, "save-ns", (gint64)done->times.handover.save_ns);
     json_object_set_int_member(object, "load-ns", (gint64)done->times.handover.load_ns);
+    json_object_set_int_member(object, "connect-ns", (gint64)done->times.connect_ns);
     json_object_set_int_member(object, "create-ns", (gint64)done->times.handover.create_ns);
     return object;
 }

@@ -61,6 +61,7 @@ void run_ask_pause(Run *run);
 void run_resume(Run *run);
 typedef struct RunSwitchTimes { /* nanoseconds */
     uint64_t stop_ns;     /* from asking until no vCPU runs */
+    uint64_t connect_ns;  /* local APICs and interrupt lines */
     uint64_t downtime_ns; /* from asking until they may run again */
     HandoverTimes handover;
 } RunSwitchTimes;

@@ -92,10 +92,11 @@ static gboolean step(Switcher *switcher, const CpuOps *engine, PlanMode to, Swit
     switcher->reason = reason;
     stats_add(&switcher->stats, &done.times);
     g_mutex_unlock(switcher->wires.lock);
-    log_text(LOG_SWITCH, "switch: %s to %s (%s): stop %" G_GUINT64_FORMAT ", save %" G_GUINT64_FORMAT ", load %" G_GUINT64_FORMAT
-             ", down %" G_GUINT64_FORMAT " ns; created in %" G_GUINT64_FORMAT " ns", plan_mode_name(done.from), engine->name,
-             reasons[reason], done.times.stop_ns, done.times.handover.save_ns, done.times.handover.load_ns, done.times.downtime_ns,
-             done.times.handover.create_ns);
+#define NS "%" G_GUINT64_FORMAT
+    log_text(LOG_SWITCH, "switch: %s to %s (%s): stop " NS ", save " NS ", load " NS ", connect " NS ", down " NS " ns; created in " NS " ns",
+             plan_mode_name(done.from), engine->name, reasons[reason], done.times.stop_ns, done.times.handover.save_ns,
+             done.times.handover.load_ns, done.times.connect_ns, done.times.downtime_ns, done.times.handover.create_ns);
+#undef NS
     event_send(switcher, &(SwitchEvent){ .kind = SWITCH_EVENT_SWITCHED, .mode = to, .done = done });
     *out_done = done;
     return TRUE;
@@ -154,6 +155,7 @@ static void done_add(SwitchDone *sum, const SwitchDone *next)
 {
     sum->to = next->to;
     sum->times.stop_ns += next->times.stop_ns;
+    sum->times.connect_ns += next->times.connect_ns;
     sum->times.handover.create_ns += next->times.handover.create_ns;
     sum->times.handover.save_ns += next->times.handover.save_ns;
     sum->times.handover.load_ns += next->times.handover.load_ns;

@@ -80,6 +80,9 @@ def switch(qmp, machine, ticks, choose, pause, count, dice):
         if "error" in answer:
             raise Failure(f"switch {len(done)}: {answer['error']['desc']}")
         done.append(answer["return"])
+        parts = sum(answer["return"][part + "-ns"] for part in ("stop", "save", "load", "connect"))
+        if not parts <= answer["return"]["downtime-ns"]:
+            raise Failure(f"a downtime shorter than its parts: {answer['return']}")
         until = time.monotonic() + dice.uniform(0, pause / 4 if argument.get("engine") == "bt-one-insn" else pause)
         while True:
             left = until - time.monotonic()
