@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/sandbox.h"
 #include "host.h"
+#include "gdb/server.h"
 #include "kvm/kvm.h"
 #include "kvm/slat.h"
 #include "monitor/monitor.h"
@@ -97,15 +98,20 @@ static int guest_run(Config *config)
     g_autoptr(Monitor) monitor = monitor_new(config, &error);
     if (!monitor)
         return fail(error);
+    g_autoptr(GdbServer) gdb = gdb_server_new(config, &error);
+    if (!gdb)
+        return fail(error);
     g_autoptr(Vm) vm = vm_new(config, engine, &error);
     if (!vm || !pidfile_write(config->pidfile, &error))
         return fail(error);
     switcher_set_helper(vm_switcher(vm), slat_helper);
     monitor_attach(monitor, vm, host_this);
+    gdb_server_attach(gdb, vm);
     if (!sandbox_begin(config, &error))
         return fail(error);
     g_autofree char *message = NULL;
     int status = vm_run(vm, &message);
+    vm_set_debug_func(vm, NULL, NULL);
     terminal_restore();
     if (message)
         fprintf(stderr, "segue: %s\n", message);

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "bt/debugger.h"
 #include "bt/decode.h"
 #include "bt/exec.h"
 #include "bt/foreign.h"
@@ -75,6 +76,7 @@ static void bt_cpu_free(Cpu *base)
     cache_flush(cpu->bt, cpu); /* takes its marks away */
     bt_peers_part(cpu);
     profile_free(cpu->profile);
+    bt_debugger_free(cpu->debugger);
     bt_foreign_clear(cpu);
     verify_summary(cpu->bt);
     cache_free(cpu->bt);
@@ -214,6 +216,8 @@ static CpuExit run_until_exit(BtCpu *cpu)
         }
         if (!has_run)
             continue;
+        if (cpu->debugger && cpu->debugger->stop != CPU_STOP_NONE)
+            return (CpuExit){.kind = CPU_EXIT_DEBUG, .stop = cpu->debugger->stop, .address = cpu->debugger->address};
         if (bt->wants_translation)
             translate_wanted(cpu);
         else if (cpu->halted)
@@ -333,12 +337,19 @@ static gboolean bt_cpu_log_take(Cpu *base, GError **error)
 
 static gboolean bt_cpu_log_writes(Cpu *base, bool is_on, GError **error) { return !is_on || bt_cpu_log_take(base, error); }
 
+static gboolean bt_cpu_debug(Cpu *base, const CpuDebug *debug, GError **error)
+{
+    bt_debugger_set(bt_cpu(base), debug);
+    return TRUE;
+}
+
 /* What both engines do alike. */
 #define BT_OPS(its_name, its_create)                                                                                                 \
     {                                                                                                                                \
         .name = its_name, .create = its_create, .free = bt_cpu_free, .run = bt_cpu_run, .load = bt_cpu_load, .save = bt_cpu_save,     \
         .kick = bt_cpu_kick, .set_irq = bt_cpu_set_irq, .nmi = bt_cpu_nmi, .log_writes = bt_cpu_log_writes,                          \
-        .log_take = bt_cpu_log_take, .describe = bt_cpu_describe, .counters = bt_cpu_counters, .profile = bt_cpu_profile,            \
+        .log_take = bt_cpu_log_take, .debug = bt_cpu_debug, .describe = bt_cpu_describe, .counters = bt_cpu_counters,                \
+        .profile = bt_cpu_profile,                                                                                                   \
     }
 
 const CpuOps bt_cpu_ops = BT_OPS("bt", bt_cpu_create);

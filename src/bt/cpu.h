@@ -127,6 +127,7 @@ struct BtCpu {
 
     /* Leaves the exec function for the dispatcher: never returns.  Set by bt.c; tests set their own. */
     struct BtProfile *profile; /* NULL: off */
+    struct BtDebugger *debugger; /* NULL: none */
     void (*unwind)(BtCpu *cpu) __attribute__((noreturn));
 
     const CpuHost *host;

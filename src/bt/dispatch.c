@@ -4,6 +4,7 @@
  * All of it runs while the guest's vector registers are live (see cpu.h), and leaves by returning or by cpu->unwind, which is the
  * dispatcher's stub.
  */
+#include "bt/debugger.h"
 #include "bt/exec-mask.h"
 #include "bt/exec.h"
 #include "bt/trace.h"
@@ -161,7 +162,7 @@ void *bt_dispatch(BtCpu *cpu)
             bt->link_from = NULL;
             bt_debug_trap(cpu, is_step);
         }
-        if (has_event(cpu)) {
+        if (has_event(cpu) && !bt_debugger_masks(cpu)) {
             bt->link_from = NULL;
             deliver_interrupts(cpu);
             if (cpu->exception_pending)
@@ -176,6 +177,14 @@ void *bt_dispatch(BtCpu *cpu)
         if (cpu->mode & MODE_DEBUG)
             bt_debug_fetch(cpu);
         uint32_t mode = cpu->mode | (cpu->interrupt_shadow || cpu->one_insn || cpu->exclusive ? MODE_ONE : 0);
+        if (__builtin_expect(cpu->debugger != NULL, 0)) {
+            if (bt_debugger_stops(cpu))
+                return NULL;
+            if (cpu->debugger->steps || bt_debugger_is_fence(cpu, bt_debugger_here(cpu))) {
+                mode |= MODE_ONE;
+                bt->link_from = NULL;
+            }
+        }
         if (bt->link_from)
             mode |= bt->link_from->mode & MODE_PLAIN;
         JumpCacheEntry *cached = jump_cache_entry(cpu, mode);
@@ -191,6 +200,8 @@ void *bt_dispatch(BtCpu *cpu)
             return NULL;
         }
         cpu->interrupt_shadow = false;
+        if (__builtin_expect(cpu->debugger != NULL, 0))
+            cpu->debugger->has_stepped = true;
         if (cpu->exclusive == EXCLUSIVE_NEXT)
             cpu->exclusive = EXCLUSIVE_BEGUN;
         if (cpu->debug_shadow) {
@@ -264,7 +275,7 @@ void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site)
         locate(cpu, bt->rx + (uint32_t)site + 1, NULL);
         bt_raise_code(cpu, X86_EXC_GP, 0);
     }
-    if (cpu->poll || cpu->mode_dirty || cpu->interrupt_shadow || log_on(LOG_EXEC | LOG_CPU))
+    if (cpu->poll || cpu->mode_dirty || cpu->interrupt_shadow || cpu->debugger || log_on(LOG_EXEC | LOG_CPU))
         return NULL;
     bool missing = false;
     BtBlock *block = find_block(cpu, cpu->mode, &missing);

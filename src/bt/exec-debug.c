@@ -4,6 +4,7 @@
  * While DR7 enables a breakpoint the mode has MODE_DEBUG: every instruction is a block of its own that ends in the dispatcher, and every
  * access takes the slow path, which calls bt_debug_access().
  */
+#include "bt/debugger.h"
 #include "bt/exec-seg.h"
 #include "bt/insn-table.h"
 
@@ -24,7 +25,7 @@ static bool overlaps(const BtCpu *cpu, unsigned i, uint64_t at, uint64_t size)
     return at < start + bytes && start < at + size;
 }
 
-bool bt_debug_wanted(const BtCpu *cpu) { return cpu->dr[7] & 0xff; }
+bool bt_debug_wanted(const BtCpu *cpu) { return cpu->dr[7] & 0xff || (cpu->debugger && cpu->debugger->nwatches); }
 
 void bt_debug_access(BtCpu *cpu, Gva gva, unsigned size, bool is_write)
 {
@@ -33,6 +34,8 @@ void bt_debug_access(BtCpu *cpu, Gva gva, unsigned size, bool is_write)
         if (is_enabled(cpu, i) && (on == ON_ACCESS || (on == ON_WRITE && is_write)) && overlaps(cpu, i, gva, size))
             cpu->debug_hits |= 1u << i;
     }
+    if (cpu->debugger)
+        bt_debugger_access(cpu, gva, size, is_write);
 }
 
 void bt_debug_port(BtCpu *cpu, unsigned port, unsigned size)
@@ -113,4 +116,54 @@ void ex_int1(BtCpu *cpu, const Insn *insn)
     if (cpu->debug_hits)
         note(cpu, 0);
     bt_deliver(cpu, X86_EXC_DB, false, 0, false, insn->length);
+}
+
+/* --- a debugger's --- */
+
+static bool is_among(const Gva *list, unsigned count, Gva gva)
+{
+    while (count > 0) {
+        unsigned middle = count / 2;
+        if (list[middle] == gva)
+            return true;
+        if (list[middle] < gva) {
+            list += middle + 1;
+            count -= middle + 1;
+        } else {
+            count = middle;
+        }
+    }
+    return false;
+}
+
+bool bt_debugger_is_fence(const BtCpu *cpu, Gva gva) { return is_among(cpu->debugger->fences, cpu->debugger->nfences, gva); }
+
+Gva bt_debugger_here(const BtCpu *cpu) { return bt_code64(cpu) ? cpu->rip : (uint32_t)(cpu->rip + cpu->seg[X86_CS].base); }
+
+bool bt_debugger_stops(BtCpu *cpu)
+{
+    BtDebugger *debugger = cpu->debugger;
+    if (debugger->stop != CPU_STOP_NONE)
+        return true;
+    Gva here = bt_debugger_here(cpu);
+    if (debugger->steps && debugger->has_stepped)
+        debugger->stop = CPU_STOP_STEP;
+    else if (is_among(debugger->breaks, debugger->nbreaks, here))
+        debugger->stop = CPU_STOP_BREAK;
+    else
+        return false;
+    debugger->address = here;
+    return true;
+}
+
+void bt_debugger_access(BtCpu *cpu, Gva gva, unsigned size, bool is_write)
+{
+    BtDebugger *debugger = cpu->debugger;
+    for (unsigned i = 0; i < debugger->nwatches; i++) {
+        const CpuWatch *watch = &debugger->watches[i];
+        if ((is_write ? watch->on_write : watch->on_read) && gva < watch->start + watch->size && watch->start < gva + size) {
+            debugger->stop = CPU_STOP_WATCH;
+            debugger->address = watch->start;
+        }
+    }
 }

@@ -16,6 +16,7 @@
  *
  * Loops cannot run for ever without a poll: backward edges and all indirect ones enter at host_poll or slot.
  */
+#include "bt/debugger.h"
 #include "bt/peers.h"
 #include "bt/trace.h"
 #include "bt/translate-priv.h"
@@ -121,6 +122,8 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
             break;
         }
         ip = mode_ip(mode, ip + in->length);
+        if (cpu->debugger && bt_debugger_is_fence(cpu, mode & MODE_CODE64 ? ip : (uint32_t)(ip + block->cs_base)))
+            break;
         if (in->row->attr & A_ENDS) {
             if (!insn_is_jcc(in) || nsides == SIDE_EXITS_MAX || !goes_on_behind(cpu, block, mode, in, ip, at, room, n))
                 break;

@@ -209,6 +209,22 @@ static gboolean arg_qmp(Config *config, const char *value, GError **error)
     return TRUE;
 }
 
+static gboolean arg_gdb(Config *config, const char *value, GError **error)
+{
+    g_clear_pointer(&config->gdb, char_config_free);
+    g_clear_pointer(&config->gdb_chardev, g_free);
+    if (g_str_has_prefix(value, "chardev:")) {
+        config->gdb_chardev = g_strdup(value + strlen("chardev:"));
+        return TRUE;
+    }
+    if (!strcmp(value, "none"))
+        return TRUE;
+    config->gdb = config_gdb_parse("-gdb", value, error);
+    return config->gdb != NULL;
+}
+
+static gboolean arg_gdb_default(Config *config, const char *value, GError **error) { return arg_gdb(config, "tcp::1234", error); }
+
 static gboolean arg_daemonize(Config *config, const char *value, GError **error)
 {
     return usage(error, "-daemonize: not in this version; start segue in the background instead");
@@ -447,8 +463,8 @@ static const ArgRow arg_rows[] = {
     { "blockdev", "…", arg_no_drive, NULL },
     { "virtfs", "…", arg_no_option, NULL },
     { "fsdev", "…", arg_no_option, NULL },
-    { "gdb", "…", arg_no_option, NULL },
-    { "s", NULL, arg_no_option, NULL },
+    { "gdb", "BACKEND", arg_gdb, "where gdb's \"target remote\" comes to: tcp::PORT, unix:PATH, chardev:ID, stdio" },
+    { "s", NULL, arg_gdb_default, "short for -gdb tcp::1234" },
     { "dtb", "FILE", arg_no_option, NULL },
     /* Harmless here: accepted without effect. */
     { "no-user-config", NULL, NULL, NULL },

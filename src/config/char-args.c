@@ -126,3 +126,17 @@ CharConfig *char_config_from_chardev(const char *text, GError **error)
         return NULL;
     return g_steal_pointer(&config);
 }
+
+CharConfig *config_gdb_parse(const char *option, const char *text, GError **error)
+{
+    g_autoptr(CharConfig) config = char_config_parse(option, text, error);
+    if (!config)
+        return NULL;
+    if (config->kind != CHAR_UNIX && config->kind != CHAR_TCP && config->kind != CHAR_STDIO && config->kind != CHAR_PTY && config->kind != CHAR_PIPE) {
+        g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "%s %s: a debugger cannot come there; write tcp::PORT, unix:PATH, pipe:PATH, pty or stdio", option, text);
+        return NULL;
+    }
+    config->server = true;
+    config->wait = false;
+    return g_steal_pointer(&config);
+}

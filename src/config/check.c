@@ -288,6 +288,8 @@ static gboolean check_controls(Config *config, GError **error)
             return FALSE;
         g_ptr_array_add(config->controls, control);
     }
+    if (config->gdb_chardev && !config->gdb && !chardev_resolve(config, "-gdb", config->gdb_chardev, &config->gdb, error))
+        return FALSE;
     for (guint i = 0; i < config->controls->len; i++) {
         CharKind kind = ((CharConfig *)g_ptr_array_index(config->controls, i))->kind;
         if (kind == CHAR_FILE)
@@ -410,7 +412,7 @@ static gboolean check_chars(Config *config, GError **error)
     for (unsigned i = 0; i < config->nserials; i++)
         if (config->monitor && config->serial_mon[i])
             return usage(error, "-monitor stdio together with -serial mon:…: only one of them; drop one, or give the monitor a socket");
-    if (config->start_stopped && !nmonitor && !config->controls->len)
+    if (config->start_stopped && !nmonitor && !config->controls->len && !config->gdb)
         return usage(error, "-S: the guest could never be started, there is no monitor; add -monitor or -serial mon:stdio");
     return TRUE;
 }

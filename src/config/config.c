@@ -118,6 +118,8 @@ void config_free(Config *config)
     char_config_free(config->debugcon);
     g_free(config->debugcon_chardev);
     g_ptr_array_free(config->controls, TRUE);
+    char_config_free(config->gdb);
+    g_free(config->gdb_chardev);
     g_ptr_array_free(config->control_chardevs, TRUE);
     g_ptr_array_free(config->notices, TRUE);
     g_free(config->guest_os);

@@ -172,6 +172,8 @@ typedef struct Config {
     char *debugcon_chardev;
     uint16_t debugcon_port;
 
+    CharConfig *gdb;             /* where debuggers come to, NULL: nowhere */
+    char *gdb_chardev;           /* "-gdb chardev:ID", not resolved yet */
     GPtrArray *controls;         /* CharConfig: where QMP is spoken; complete after check */
     GPtrArray *control_chardevs; /* char *: "-mon chardev=ID,mode=control", not resolved yet */
 
@@ -242,6 +244,8 @@ char *args_version(void);
 /* char_config_parse: "stdio", "file:PATH", "unix:PATH,server=on,wait=off", "tcp:HOST:PORT,server" and so on; @option is for the message.
  * "none" gives CHAR_NONE.  "mon:" and "chardev:" are the caller's. */
 CharConfig *char_config_parse(const char *option, const char *text, GError **error);
+/* config_gdb_parse: the value of -gdb: a back end that debuggers come to, sockets without wait.  NULL with VMM_ERROR_USAGE. */
+CharConfig *config_gdb_parse(const char *option, const char *text, GError **error);
 /* char_config_from_chardev: the value of -chardev. */
 CharConfig *char_config_from_chardev(const char *text, GError **error);
 

@@ -20,11 +20,22 @@ typedef enum CpuExitKind {
     CPU_EXIT_HALT,            /* HLT with nothing to deliver: wait until host->irq_ready() */
     CPU_EXIT_SHUTDOWN,        /* triple fault; @reason describes it */
     CPU_EXIT_LONG_MODE_ENTRY, /* LMA has just become 1; only when asked for (CpuConfig) */
+    CPU_EXIT_DEBUG,           /* something that CpuOps.debug() asked for: @stop, @address */
     CPU_EXIT_ERROR,           /* the engine cannot go on; @reason says why.  Never caused by guest input */
 } CpuExitKind;
 
+/* Why a vCPU stands still for a debugger. */
+typedef enum CpuStop {
+    CPU_STOP_NONE,
+    CPU_STOP_BREAK, /* before the instruction at @address */
+    CPU_STOP_STEP,  /* one instruction is through */
+    CPU_STOP_WATCH, /* one that touched the bytes at @address is */
+} CpuStop;
+
 typedef struct CpuExit {
     CpuExitKind kind;
+    CpuStop stop;
+    Gva address; /* linear */
     const char *reason; /* SHUTDOWN, ERROR: a sentence, owned by the vCPU, valid until the next run() */
 } CpuExit;
 
@@ -66,6 +77,21 @@ typedef struct CpuConfig {
     bool stops_at_long_mode;        /* return LONG_MODE_ENTRY; an engine in which guests enter it unseen ignores this */
 } CpuConfig;
 
+/* What a debugger wants.  The guest's own debug registers are not touched, and none of this is seen by the guest. */
+typedef struct CpuWatch {
+    Gva start;
+    uint64_t size; /* bytes */
+    bool on_read, on_write;
+} CpuWatch;
+
+typedef struct CpuDebug {
+    const Gva *breaks; /* linear addresses */
+    unsigned nbreaks;
+    const CpuWatch *watches;
+    unsigned nwatches;
+    bool steps; /* one instruction, then DEBUG; no interrupt comes before it */
+} CpuDebug;
+
 typedef struct Cpu Cpu;
 
 /* One counter of an engine: counts from the vCPU's creation on.  @name: lower case, words joined by "-". */
@@ -98,6 +124,10 @@ typedef struct CpuOps {
      * is there now, and a page that is written from now on is noted again.  The vCPU is not in run().  FALSE with VMM_ERROR_HOST. */
     gboolean (*log_writes)(Cpu *cpu, bool is_on, GError **error);
     gboolean (*log_take)(Cpu *cpu, GError **error);
+    /* debug: from now on @debug (copied) is in force; NULL: nothing.  To be called again after each DEBUG.  The vCPU is not in run().   FALSE with
+     * VMM_ERROR_USAGE: more than the engine has room for. */
+    gboolean (*debug)(Cpu *cpu, const CpuDebug *debug, GError **error);
+    unsigned max_debug_points; /* break- and watchpoints together; 0: any number */
     /* text: human-readable statistics and registers for logs and the monitor; (transfer full). */
     char *(*describe)(Cpu *cpu);
     /* counters: calls @row for each.  Any thread, also while the vCPU runs: values may be a moment old.  May be NULL. */

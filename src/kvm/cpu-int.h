@@ -12,6 +12,7 @@
 
 #define KVM_PATH "/dev/kvm"
 #define KVM_CPU_KICK_SIGNAL SIGRTMIN
+#define KVM_CPU_DEBUG_POINTS 4u /* debug registers */
 #define KVM_CPU_NEXITS 48 /* exit reasons counted one by one; all others share the last */
 
 /* Where the vCPU's thread is, for kicks. */
@@ -44,6 +45,9 @@ typedef struct KvmCpu {
     bool is_cr8_stale;      /* the guest may have written the TPR in the APIC's page */
     uint64_t cr8, apic_base; /* as the machine's APIC has them */
     uint64_t spec_ctrl; /* as last loaded or saved */
+    unsigned debug_nbreaks; /* of debug_at[]; the rest are watchpoints */
+    Gva debug_at[KVM_CPU_DEBUG_POINTS];
+    bool can_block_irqs;    /* KVM keeps interrupts away while stepping */
     char failure[320];      /* why the engine cannot go on; empty: it can */
     KvmState state;         /* last loaded or saved */
 
@@ -57,6 +61,9 @@ static inline const char *kvm_strerror(int errnum)
     return text ? text : "unknown error";
 }
 
+/* kvm_cpu_debug: CpuOps.debug.   kvm_cpu_debug_exit: KVM_EXIT_DEBUG. */
+gboolean kvm_cpu_debug(Cpu *base, const CpuDebug *debug, GError **error);
+CpuExit kvm_cpu_debug_exit(const KvmCpu *cpu);
 /* kvm_cpu_run: see CpuOps.run. */
 CpuExit kvm_cpu_run(Cpu *base);
 /* kvm_cpu_kick_thread: makes KVM_RUN return, if the vCPU is in it or about to be.  Any thread, any signal handler. */

@@ -108,6 +108,8 @@ static gboolean vcpu_open(KvmCpu *cpu, GError **error)
     cpu->has_xcrs = has_extension(cpu, KVM_CAP_XCRS);
     cpu->is_svm = kvm_host_has_svm();
     struct kvm_device_attr offset = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET };
+    cpu->can_block_irqs = ioctl(cpu->vm->kvm, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2) > 0 &&
+                          ioctl(cpu->vm->kvm, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2) & KVM_GUESTDBG_BLOCKIRQ;
     cpu->has_tsc_offset = ioctl(cpu->vcpu, KVM_HAS_DEVICE_ATTR, &offset) == 0;
     if (!kvm_cpuid_set(cpu, error))
         return FALSE;
@@ -412,6 +414,8 @@ const CpuOps kvm_cpu_ops = {
     .apic_set = kvm_apic_set,
     .log_writes = kvm_dirty_log,
     .log_take = kvm_cpu_log_take,
+    .debug = kvm_cpu_debug,
+    .max_debug_points = KVM_CPU_DEBUG_POINTS,
     .describe = kvm_cpu_describe,
     .counters = kvm_cpu_counters,
 };

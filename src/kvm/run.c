@@ -125,6 +125,9 @@ static bool exit_handle(KvmCpu *cpu, CpuExit *out_exit)
     case KVM_EXIT_HLT:
         cpu->halted = true; /* the loop decides whether something ends it at once */
         return false;
+    case KVM_EXIT_DEBUG:
+        *out_exit = kvm_cpu_debug_exit(cpu);
+        return true;
     case KVM_EXIT_SHUTDOWN:
         *out_exit = (CpuExit){ .kind = CPU_EXIT_SHUTDOWN, .reason = "triple fault" };
         return true;

@@ -67,6 +67,18 @@ static const struct {
     { "mem", "mapped linear ranges", hmp_info_mem },      { "tlb", "mapped pages", hmp_info_tlb },
 };
 
+static void cmd_gdbserver(Vm *vm, const char *args, GString *out)
+{
+    g_autoptr(GError) error = NULL;
+    const char *where = *args ? args : "tcp::1234";
+    if (!vm_gdbserver(vm, where, &error))
+        g_string_append_printf(out, "Error: %s\n", error->message);
+    else if (!strcmp(where, "none"))
+        g_string_append(out, "Disabled gdbserver\n");
+    else
+        g_string_append_printf(out, "Waiting for gdb connection on device '%s'\n", where);
+}
+
 static void cmd_info(Vm *vm, const char *args, GString *out)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(infos); i++)
@@ -122,6 +134,7 @@ static const HmpCommand commands[] = {
     { "savevm", NULL, "TAG", "keep the guest as it is now (-snapshot-dir)", hmp_savevm },
     { "loadvm", NULL, "TAG", "go back to what savevm kept", hmp_loadvm },
     { "delvm", NULL, "TAG", "forget what savevm kept", hmp_delvm },
+    { "gdbserver", NULL, "[BACKEND|none]", "let a debugger come at tcp::1234, or elsewhere, or nowhere", cmd_gdbserver },
     { "migrate", NULL, "URI", "send the guest to file:PATH, unix:PATH, tcp:HOST:PORT, fd:N or exec:COMMAND", hmp_migrate },
     { "migrate_cancel", NULL, "", "end a migration; the guest goes on here", hmp_migrate_cancel },
     { "migrate_set_parameter", NULL, "NAME VALUE", "max-bandwidth N[K|M|G] a second, or downtime-limit N milliseconds", hmp_migrate_set_parameter },
@@ -139,7 +152,7 @@ static const struct {
     { "screendump vnc set_password expire_password mouse_move mouse_button", "there is no display" },
     { "commit block_job_cancel drive_mirror drive_backup snapshot_blkdev", "disk images have no layers" },
     { "i o", "ports are read by the guest only, because reading one may change the device" },
-    { "gdbserver dump-guest-memory trace-event wavcapture stopcapture cpu singlestep ringbuf_write", "not in this version" },
+    { "dump-guest-memory trace-event wavcapture stopcapture cpu singlestep ringbuf_write", "not in this version" },
 };
 
 static const char *absent_why(const char *name)

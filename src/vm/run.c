@@ -28,6 +28,15 @@ struct Run {
     Vcpu vcpu[CONFIG_MAX_CPUS]; /* wires.ncpus of them */
 };
 
+static void debug_free(CpuDebug *debug)
+{
+    if (!debug)
+        return;
+    g_free((void *)(uintptr_t)debug->breaks);
+    g_free((void *)(uintptr_t)debug->watches);
+    g_free(debug);
+}
+
 /* --- requests --- */
 
 static void kick_all(Run *run)
@@ -170,6 +179,9 @@ static void exit_handle(Vcpu *vcpu, const CpuExit *exit)
         vcpu_log_state(vcpu, "triple fault");
         wires->triple_fault(wires->opaque, exit->reason ? exit->reason : "triple fault");
         break;
+    case CPU_EXIT_DEBUG:
+        wires->debug_stop(wires->opaque, vcpu->index, exit);
+        break;
     case CPU_EXIT_ERROR:
         vcpu_log_state(vcpu, "error");
         wires->engine_failed(wires->opaque, exit->reason ? exit->reason : "the engine failed");
@@ -193,7 +205,7 @@ static gpointer vcpu_thread(gpointer data)
     g_mutex_lock(vcpu->lock);
     vcpu->thread_id = thread_id;
     while (!run->finish) {
-        if (run->pauses) {
+        if (run->pauses || (vcpu->is_frozen && !run->reset_asked)) {
             park(vcpu, &vcpu->wake);
         } else if (run->reset_asked && vcpu->index == 0) {
             vcpu->is_parked = false;
@@ -271,6 +283,17 @@ static gboolean logs_take(Run *run, GError **error)
     return TRUE;
 }
 
+static gboolean debug_fits(const Run *run, const CpuOps *ops, GError **error)
+{
+    const CpuDebug *debug = run->vcpu[0].debug;
+    unsigned npoints = debug ? debug->nbreaks + debug->nwatches : 0;
+    if (!ops->max_debug_points || npoints <= ops->max_debug_points)
+        return TRUE;
+    g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "the debugger has %u break- and watchpoints, and %s has room for %u; delete some", npoints,
+                ops->name, ops->max_debug_points);
+    return FALSE;
+}
+
 gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GError **error)
 {
     unsigned ncpus = run->wires.ncpus, nmis[CONFIG_MAX_CPUS];
@@ -278,7 +301,7 @@ gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GErr
     for (unsigned i = 0; i < ncpus; i++)
         slots[i] = (HandoverSlot){ .cpu = &run->vcpu[i].cpu, .config = cpu_config(&run->vcpu[i]),
                                     .waits_for_sipi = &run->vcpu[i].waits_for_sipi };
-    g_autoptr(Handover) handover = handover_new(ops, slots, ncpus, error);
+    g_autoptr(Handover) handover = debug_fits(run, ops, error) ? handover_new(ops, slots, ncpus, error) : NULL;
     if (!handover)
         return FALSE;
     uint64_t begin = nanoseconds();
@@ -294,6 +317,9 @@ gboolean run_switch(Run *run, const CpuOps *ops, RunSwitchTimes *out_times, GErr
     if (is_ok) {
         handover_swap(handover);
         apic_connect(run);
+        for (unsigned i = 0; i < ncpus; i++)
+            if (run->vcpu[i].debug)
+                ops->debug(run->vcpu[i].cpu, run->vcpu[i].debug, NULL); /* there is room: debug_fits() */
         if (run->wires.ram->dirty)
             logs_set(run, true, NULL); /* what cannot log now fails again when it is asked */
         /* What came for the old ones meanwhile. */
@@ -393,6 +419,7 @@ void run_free(Run *run)
         Vcpu *vcpu = &run->vcpu[i];
         if (vcpu->cpu)
             vcpu->cpu->ops->free(vcpu->cpu);
+        debug_free(vcpu->debug);
         g_cond_clear(&vcpu->wake);
     }
     g_cond_clear(&run->stopped);
@@ -450,6 +477,47 @@ void run_save(Run *run, unsigned index, X86State *out_state)
     cpu->ops->save(cpu, out_state);
 }
 
+/* --- debuggers --- */
+
+static void cpu_offset_set(Cpu *cpu, X86State *state, int64_t offset)
+{
+    state->tsc = 0;
+    state->tsc_offset = offset ? offset : 1; /* 0 would leave it as it is */
+    cpu->ops->load(cpu, state);
+}
+
+static CpuDebug *debug_copy(const CpuDebug *debug)
+{
+    CpuDebug *copy = debug ? g_memdup2(debug, sizeof *debug) : NULL;
+    if (copy) {
+        copy->breaks = g_memdup2(debug->breaks, debug->nbreaks * sizeof(Gva));
+        copy->watches = g_memdup2(debug->watches, debug->nwatches * sizeof(CpuWatch));
+    }
+    return copy;
+}
+
+gboolean run_debug(Run *run, unsigned index, const CpuDebug *debug, bool is_frozen, GError **error)
+{
+    Vcpu *vcpu = &run->vcpu[index];
+    if (!vcpu->cpu->ops->debug(vcpu->cpu, debug, error))
+        return FALSE;
+    g_mutex_lock(run->wires.lock);
+    debug_free(vcpu->debug);
+    vcpu->debug = debug_copy(debug);
+    vcpu->is_frozen = is_frozen;
+    g_cond_signal(&vcpu->wake);
+    g_mutex_unlock(run->wires.lock);
+    return TRUE;
+}
+
+unsigned run_debug_room(const Run *run) { return run->vcpu[0].cpu->ops->max_debug_points; }
+
+void run_load(Run *run, unsigned index, const X86State *state)
+{
+    g_autofree X86State *copy = g_memdup2(state, sizeof *state);
+    cpu_offset_set(run->vcpu[index].cpu, copy, state->tsc_offset);
+}
+
 /* --- what the guest writes --- */
 
 gboolean run_log_writes(Run *run, bool is_on, GError **error)
@@ -485,13 +553,6 @@ void run_time_stop(Run *run)
 {
     run->host_tsc = __rdtsc();
     run->is_time_stopped = true;
-}
-
-static void cpu_offset_set(Cpu *cpu, X86State *state, int64_t offset)
-{
-    state->tsc = 0;
-    state->tsc_offset = offset ? offset : 1; /* 0 would leave it as it is */
-    cpu->ops->load(cpu, state);
 }
 
 void run_time_start(Run *run)

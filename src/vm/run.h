@@ -33,6 +33,7 @@ typedef struct RunWires {
     void (*triple_fault)(void *opaque, const char *reason); /* ask for a reset or end */
     void (*failed)(void *opaque, const char *reason);       /* the loader cannot go on */
     void (*engine_failed)(void *opaque, const char *reason);
+    void (*debug_stop)(void *opaque, unsigned index, const CpuExit *exit);
     void (*long_mode)(void *opaque);                        /* the guest has entered it in an engine that can tell */
     void *opaque;
 } RunWires;
@@ -84,6 +85,13 @@ int run_thread_id(Run *run, unsigned index); /* of the host; 0 before it runs.  
  * vCPUs stand still for a moment.  FALSE with VMM_ERROR_HOST. */
 gboolean run_log_writes(Run *run, bool is_on, GError **error);
 gboolean run_log_take(Run *run, PageSet *pages, uint64_t *out_npages, GError **error);
+
+/* run_debug: what a debugger wants of vCPU @index (copied; NULL: nothing), which runs no instruction while @is_frozen.  The vCPUs are paused, lock
+ * not held.  It stays in force over a run_switch().  FALSE with VMM_ERROR_USAGE: the engine has no room for it.
+ * run_load: new registers for it; its TSC goes on as it was.  The same rules. */
+gboolean run_debug(Run *run, unsigned index, const CpuDebug *debug, bool is_frozen, GError **error);
+unsigned run_debug_room(const Run *run); /* CpuOps.max_debug_points */
+void run_load(Run *run, unsigned index, const X86State *state);
 
 /* run_time_stop, run_time_start: the vCPUs' TSCs stand still between the two, as the clock does.  Calls do not nest.  The vCPUs are paused;
  * run_time_start() is called without the lock. */

@@ -34,6 +34,8 @@ typedef struct Vcpu {
     int startup_page;    /* of a startup IPI that has come, -1: none */
     bool nmi_waits;
     unsigned nmis;       /* so many came */
+    bool is_frozen;      /* by a debugger: stands still while others run */
+    CpuDebug *debug;     /* what a debugger wants; NULL: nothing */
     X86State state;      /* scratch for load and save */
 } Vcpu;
 

@@ -45,11 +45,14 @@ struct Vm {
     VmModeFunc mode_func;   /* the same */
     VmMigrationFunc migration_func; /* the same */
     bool has_migration_events;
-    void *event_opaque, *mode_opaque, *migration_opaque;
+    VmDebugFunc debug_func; /* the same */
+    VmGdbserverFunc gdbserver_func; /* the same */
+    void *event_opaque, *mode_opaque, *migration_opaque, *debug_opaque, *gdbserver_opaque;
 
     /* Under the lock. */
     unsigned nholds; /* > 0: the guest and its time stand still */
     bool is_stopped; /* by the user, or after power-off with -no-shutdown */
+    bool is_debugged; /* stopped for a debugger */
     bool has_started; /* not waiting for the first cont under -S */
     bool is_off;      /* powered off with -no-shutdown */
     bool is_incoming; /* the guest has not arrived yet */
@@ -114,6 +117,8 @@ static void vm_event(Vm *vm, VmEvent event, bool by_guest, const char *reason)
 {
     if (vm->event_func && !vm->has_ended)
         vm->event_func(vm->event_opaque, event, by_guest, reason);
+    if (vm->debug_func && event == VM_EVENT_STOP && !vm->is_debugged)
+        vm->debug_func(vm->debug_opaque, 0, NULL);
 }
 
 /* Lock held; the first end counts.  A guest may end before the loop runs, when quitting it at once would be forgotten. */
@@ -407,6 +412,20 @@ static void engine_failed(void *opaque, const char *reason)
         run_failed(vm, reason);
 }
 
+/* On the vCPU's thread. */
+static void debug_stop(void *opaque, unsigned index, const CpuExit *exit)
+{
+    Vm *vm = opaque;
+    if (vm->is_stopped) /* it will come there again */
+        return;
+    vm->is_stopped = vm->is_debugged = true;
+    if (vm->debug_func)
+        vm->debug_func(vm->debug_opaque, index, exit);
+    vm_event(vm, VM_EVENT_STOP, false, NULL);
+    run_ask_pause(vm->run);
+    time_hold(vm);
+}
+
 /* --- modes --- */
 
 static void long_mode_entered(void *opaque)
@@ -548,7 +567,7 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
                                    .topology = topology, .lock = &vm->lock, .boot = vm->boot,
                                    .symbols = vm->symbols,
                                    .wants_engine_apic = vm->wants_engine_apic, .start_paused = vm->is_stopped,
-                                   .triple_fault = guest_triple_fault, .failed = run_failed, .engine_failed = engine_failed,
+                                   .triple_fault = guest_triple_fault, .failed = run_failed, .debug_stop = debug_stop, .engine_failed = engine_failed,
                                    .long_mode = long_mode_entered, .opaque = vm },
                       error);
     if (!vm->run)
@@ -713,7 +732,7 @@ void vm_cont(Vm *vm)
     if (vm->is_incoming) {
         vm->starts = true;
     } else if (vm->is_stopped) {
-        vm->is_stopped = vm->is_off = vm->is_panicked = vm->has_left = false;
+        vm->is_stopped = vm->is_off = vm->is_panicked = vm->has_left = vm->is_debugged = false;
         vm->has_started = true;
         vm_event(vm, VM_EVENT_RESUME, false, NULL);
         guest_release(vm);
@@ -729,7 +748,7 @@ void vm_set_event_func(Vm *vm, VmEventFunc func, void *opaque)
 
 const char *vm_state_name(const Vm *vm)
 {
-    return vm->is_incoming ? "inmigrate" : vm->is_panicked ? "guest-panicked" : vm->has_left ? "postmigrate" : vm->is_off ? "shutdown" : !vm->has_started ? "prelaunch" : vm->is_stopped ? "paused" : "running";
+    return vm->is_incoming ? "inmigrate" : vm->is_panicked ? "guest-panicked" : vm->has_left ? "postmigrate" : vm->is_off ? "shutdown" : !vm->has_started ? "prelaunch" : vm->is_debugged ? "debug" : vm->is_stopped ? "paused" : "running";
 }
 
 bool vm_is_running(const Vm *vm) { return !vm->is_stopped; }
@@ -778,6 +797,55 @@ void vm_cpu_state(Vm *vm, unsigned index, X86State *out_state)
     g_mutex_lock(&vm->lock);
     run_resume(vm->run);
     g_mutex_unlock(&vm->lock);
+}
+
+gboolean vm_debug(Vm *vm, unsigned index, const CpuDebug *debug, bool is_frozen, GError **error)
+{
+    g_mutex_lock(&vm->lock);
+    run_pause(vm->run);
+    g_mutex_unlock(&vm->lock);
+    gboolean is_ok = run_debug(vm->run, index, debug, is_frozen, error);
+    g_mutex_lock(&vm->lock);
+    run_resume(vm->run);
+    g_mutex_unlock(&vm->lock);
+    return is_ok;
+}
+
+void vm_cpu_load(Vm *vm, unsigned index, const X86State *state)
+{
+    g_mutex_lock(&vm->lock);
+    run_pause(vm->run);
+    g_mutex_unlock(&vm->lock);
+    run_load(vm->run, index, state);
+    g_mutex_lock(&vm->lock);
+    run_resume(vm->run);
+    g_mutex_unlock(&vm->lock);
+}
+
+bool vm_has_long_mode(const Vm *vm) { return cpuid_model_has(&vm->cpuid, "lm"); }
+
+unsigned vm_debug_room(Vm *vm) { return run_debug_room(vm->run); }
+
+void vm_set_debug_func(Vm *vm, VmDebugFunc func, void *opaque)
+{
+    g_mutex_lock(&vm->lock);
+    vm->debug_func = func;
+    vm->debug_opaque = opaque;
+    g_mutex_unlock(&vm->lock);
+}
+
+void vm_set_gdbserver_func(Vm *vm, VmGdbserverFunc func, void *opaque)
+{
+    vm->gdbserver_func = func;
+    vm->gdbserver_opaque = opaque;
+}
+
+gboolean vm_gdbserver(Vm *vm, const char *where, GError **error)
+{
+    if (vm->gdbserver_func)
+        return vm->gdbserver_func(vm->gdbserver_opaque, where, error);
+    g_set_error_literal(error, VMM_ERROR, VMM_ERROR_USAGE, "this program has no gdbserver");
+    return FALSE;
 }
 
 int vm_thread_id(Vm *vm, unsigned index)

@@ -58,7 +58,7 @@ typedef enum VmEvent { VM_EVENT_STOP, VM_EVENT_RESUME, VM_EVENT_RESET, VM_EVENT_
 /* @reason: RESET and SHUTDOWN, in QEMU's words ("guest-shutdown"); PANICKED, CRASH_LOADED, WATCHDOG: what is done about it ("pause"); else NULL.  Any thread, the machine lock held. */
 typedef void (*VmEventFunc)(void *opaque, VmEvent event, bool by_guest, const char *reason);
 void vm_set_event_func(Vm *vm, VmEventFunc func, void *opaque); /* before vm_run() */
-const char *vm_state_name(const Vm *vm); /* "running", "paused", "prelaunch", "shutdown", "guest-panicked", "inmigrate" or "postmigrate" */
+const char *vm_state_name(const Vm *vm); /* "running", "paused", "debug", "prelaunch", "shutdown", "guest-panicked", "inmigrate" or "postmigrate" */
 
 /* A migration's status changed, in QEMU's words.  Main thread, no lock held. */
 typedef void (*VmMigrationFunc)(void *opaque, const char *status);
@@ -70,6 +70,22 @@ void vm_set_migration_func(Vm *vm, VmMigrationFunc func, void *opaque); /* befor
 /* The machine changed its mode, or could not.  Any thread, the machine lock held. */
 typedef void (*VmModeFunc)(void *opaque, const SwitchEvent *event);
 void vm_set_mode_func(Vm *vm, VmModeFunc func, void *opaque); /* before vm_run() */
+
+/* For a debugger.  Main thread, no lock held.
+ * vm_debug: run_debug() and vm_cpu_load: run_load(), with the vCPUs paused for it. */
+gboolean vm_debug(Vm *vm, unsigned index, const CpuDebug *debug, bool is_frozen, GError **error);
+void vm_cpu_load(Vm *vm, unsigned index, const X86State *state);
+bool vm_has_long_mode(const Vm *vm); /* the guest's CPU */
+unsigned vm_debug_room(Vm *vm); /* break- and watchpoints that the mode can have together; 0: any number */
+/* vCPU @index has come to something that was asked for, and the machine stands still; or (@exit is NULL) it was stopped or ended by others.  Any
+ * thread, the machine lock held. */
+typedef void (*VmDebugFunc)(void *opaque, unsigned index, const CpuExit *exit);
+void vm_set_debug_func(Vm *vm, VmDebugFunc func, void *opaque);
+/* vm_gdbserver: lets a debugger come at @where ("tcp::1234"), or at none; FALSE with VMM_ERROR_USAGE.  Who can do that says so with
+ * vm_set_gdbserver_func(). */
+typedef gboolean (*VmGdbserverFunc)(void *opaque, const char *where, GError **error);
+void vm_set_gdbserver_func(Vm *vm, VmGdbserverFunc func, void *opaque);
+gboolean vm_gdbserver(Vm *vm, const char *where, GError **error);
 
 /* vm_monitor_chardev: where the human monitor talks, or NULL; shared with a serial port when -serial mon:… says so. */
 Chardev *vm_monitor_chardev(Vm *vm);

@@ -16,6 +16,7 @@ import time
 
 import death
 import mappings
+import debugged_guests
 import saved_guests
 import switching
 from harness import Failure, Machine, Skip
@@ -596,6 +597,7 @@ switching_test("switching: 32-bit Linux under load", "686-pae", 60, 150, 0.02, T
 
 saved_guests.register(sys.modules[__name__])
 death.register(sys.modules[__name__])
+debugged_guests.register(sys.modules[__name__])
 
 
 def main():
