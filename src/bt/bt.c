@@ -18,8 +18,9 @@
 #include "bt/translate.h"
 #include "bt/unwind.h"
 #include "bt/verify.h"
-#include "core/guard.h"
+#include "core/cpuid.h"
 #include "core/error.h"
+#include "core/guard.h"
 #include "core/log.h"
 
 #define HUGE_SIZE (2u << 20)
@@ -65,6 +66,7 @@ static void host_xsave_layout(BtCpu *cpu)
     for (unsigned i = 2; i < 8; i++)
         if (__get_cpuid_count(0xd, i, &a, &b, &c, &d) && a && b + a <= X86_XSAVE_SIZE)
             cpu->xsave_at[i] = (uint16_t)b;
+    cpu->xsave_at[9] = (uint16_t)cpuid_pkru_at(cpu->cpuid);
 }
 
 static void bt_cpu_free(Cpu *base)

@@ -133,7 +133,8 @@ struct BtCpu {
     const CpuHost *host;
     void *host_opaque;
     const CpuidModel *cpuid;
-    uint16_t xsave_at[8]; /* places of the XSAVE components beyond the legacy area in the standard format, the host's and so the guest's */
+    uint16_t xsave_at[10]; /* places of the XSAVE components beyond the legacy area in the standard format, the host's and so the guest's;
+                            * [9], PKRU: not in the host's registers, where the CPU model says */
     bool has_xsaveopt;    /* the host */
     /* What exec functions ask CPUID often, looked up once for the model (bt_has()). */
     const CpuidModel *features_of;

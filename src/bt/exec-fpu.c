@@ -11,11 +11,12 @@
 /* Offsets in the FXSAVE and standard XSAVE image. */
 enum { AT_OPCODE = 6, AT_POINTERS = 8, AT_MXCSR = 24, AT_MXCSR_MASK = 28, AT_X87 = 32, AT_XMM = 160, AT_HEADER = 512, AT_AVX = 576 };
 enum { HEADER_BV = AT_HEADER, HEADER_COMP = AT_HEADER + 8 };
-enum { COMP_X87 = 1, COMP_SSE = 2, COMP_AVX = 4, COMP_MASKS = 0x20, COMP_ALL = 0xe7 };
+enum { COMP_X87 = 1, COMP_SSE = 2, COMP_AVX = 4, COMP_MASKS = 0x20, COMP_ALL = 0xe7, COMP_PKRU = 0x200 };
 
 /* Components beyond the legacy area: AVX, opmask, upper halves of ZMM0–15, ZMM16–31. */
 #define COMP_FIRST 2u
 #define COMP_LAST  7u
+#define PKRU_SIZE  8u
 static const uint16_t comp_size[] = {0, 0, 256, 0, 0, 64, 512, 1024};
 
 typedef struct Image {
@@ -40,6 +41,8 @@ static unsigned comp_used(const BtCpu *cpu, unsigned i)
     return is_64 || i == 5 ? comp_size[i] : i == 7 ? 0 : comp_size[i] / 2;
 }
 
+static unsigned pkru_at(const BtCpu *cpu, uint64_t format) { return format ? comp_at(cpu, COMP_LAST + 1, format) : cpu->xsave_at[9]; }
+
 uint32_t bt_xsave_size(const BtCpu *cpu, uint64_t which, bool is_compact)
 {
     unsigned end = AT_AVX;
@@ -48,8 +51,18 @@ uint32_t bt_xsave_size(const BtCpu *cpu, uint64_t which, bool is_compact)
         if (which >> i & 1 && here > end)
             end = here;
     }
-    return end;
+    unsigned pkru_end = pkru_at(cpu, is_compact ? which : 0) + PKRU_SIZE;
+    return which & COMP_PKRU && pkru_end > end ? pkru_end : end;
 }
+
+/* PKRU as a component: not in the host's registers, so beside the image. */
+static void pkru_save(BtCpu *cpu, Gva gva, uint64_t which, uint64_t format)
+{
+    if (which & COMP_PKRU)
+        bt_store(cpu, gva + pkru_at(cpu, format), PKRU_SIZE, cpu->mmu.pkru);
+}
+
+static uint64_t pkru_in_use(const BtCpu *cpu) { return cpu->mmu.pkru ? COMP_PKRU : 0; }
 
 /* fpu_borrow: when the guest's state is parked (tests, the dispatcher), brings it into the registers.  Returns whether to park
  * it again.  Nothing between the two may raise. */
@@ -172,7 +185,7 @@ static uint64_t xsave_begin(BtCpu *cpu, const Insn *insn, MmuAccess access, Gva 
         bt_raise_code(cpu, X86_EXC_GP, 0);
     *out_gva = gva;
     uint64_t requested = cpu->gpr[X86_RDX] << 32 | (uint32_t)cpu->gpr[X86_RAX];
-    return requested & cpu->xcr0 & COMP_ALL;
+    return requested & cpu->xcr0 & (COMP_ALL | COMP_PKRU);
 }
 
 /* Writes the components @which of @image; @mxcsr with its mask where asked. */
@@ -201,7 +214,7 @@ static void xsave_standard(BtCpu *cpu, const Insn *insn, bool only_in_use)
     bt_probe(cpu, gva, bt_xsave_size(cpu, requested, false), MMU_WRITE, bt_mmu_index(cpu));
     uint64_t old_bv = bt_load(cpu, gva + HEADER_BV, 8);
     image_take(cpu, &image);
-    uint64_t in_use = host_load(image.bytes + HEADER_BV, 8) & requested;
+    uint64_t in_use = (host_load(image.bytes + HEADER_BV, 8) | pkru_in_use(cpu)) & requested;
     if (!only_in_use && requested & ~in_use) {
         /* The host may leave out what is initial; the guest is promised the bytes. */
         if (requested & ~in_use & COMP_X87) {
@@ -216,6 +229,7 @@ static void xsave_standard(BtCpu *cpu, const Insn *insn, bool only_in_use)
                 mem_clear(image.bytes + comp_at(cpu, i, 0), comp_size[i]);
     }
     write_components(cpu, gva, &image, only_in_use ? in_use : requested, requested & (COMP_SSE | COMP_AVX), 0);
+    pkru_save(cpu, gva, only_in_use ? in_use : requested, 0);
     bt_store(cpu, gva + HEADER_BV, 8, (old_bv & ~requested) | in_use);
 }
 
@@ -245,10 +259,11 @@ void ex_xsavec(BtCpu *cpu, const Insn *insn)
     uint64_t requested = xsave_begin(cpu, insn, MMU_WRITE, &gva);
     bt_probe(cpu, gva, bt_xsave_size(cpu, requested, true), MMU_WRITE, bt_mmu_index(cpu));
     image_take(cpu, &image);
-    uint64_t in_use = host_load(image.bytes + HEADER_BV, 8) & requested;
+    uint64_t in_use = (host_load(image.bytes + HEADER_BV, 8) | pkru_in_use(cpu)) & requested;
     if (requested & COMP_SSE && host_load(image.bytes + AT_MXCSR, 4) != 0x1f80)
         in_use |= COMP_SSE;
     write_components(cpu, gva, &image, in_use, in_use & COMP_SSE, requested | (uint64_t)1 << 63);
+    pkru_save(cpu, gva, in_use, requested | (uint64_t)1 << 63);
     bt_store(cpu, gva + HEADER_BV, 8, in_use);
     bt_store(cpu, gva + HEADER_COMP, 8, requested | (uint64_t)1 << 63);
 }
@@ -271,6 +286,9 @@ void ex_xrstor(BtCpu *cpu, const Insn *insn)
     for (unsigned i = COMP_FIRST; i <= COMP_LAST; i++)
         if ((requested & bv) >> i & 1)
             bt_read_block(cpu, gva + comp_at(cpu, i, is_compact ? comp : 0), memory.bytes + comp_at(cpu, i, 0), comp_used(cpu, i));
+    uint32_t pkru = requested & bv & COMP_PKRU ? (uint32_t)bt_load(cpu, gva + pkru_at(cpu, is_compact ? comp : 0), 4) : 0;
+    bool takes_pkru = requested & COMP_PKRU;
+    requested &= COMP_ALL;
 
     unsigned xmm_bytes = 16 * xmm_count(cpu);
     uint64_t initial = requested & ~bv, loaded = requested & bv;
@@ -312,6 +330,8 @@ void ex_xrstor(BtCpu *cpu, const Insn *insn)
     image_bv &= ~(initial & whole);
     host_store(image.bytes + HEADER_BV, 8, image_bv);
     image_put(cpu, &image, requested);
+    if (takes_pkru)
+        mmu_set_keys(&cpu->mmu, pkru, cpu->mmu.pkrs);
 }
 
 /* An unmasked x87 exception waits: FLDENV and FRSTOR report it first. */

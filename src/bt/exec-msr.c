@@ -19,6 +19,8 @@ static bool is_pat_valid(uint64_t value)
 #define PRED_CMD_BITS  1u
 static bool has_speculation_msrs(const BtCpu *cpu) { return bt_cpuid_has(cpu, 7, 3, 26); }
 
+static bool has_pks(const BtCpu *cpu) { return bt_cpuid_has(cpu, 7, 2, 31); }
+
 #define APIC_BASE_ENABLE (1u << 11)
 #define APIC_BASE_X2     (1u << 10)
 static bool is_apic_msr(uint32_t msr)
@@ -58,6 +60,8 @@ void ex_rdmsr(BtCpu *cpu, const Insn *insn)
         value = cpu->cpuid->arch_capabilities;
     } else if (msr == X86_MSR_SPEC_CTRL && has_speculation_msrs(cpu)) {
         value = cpu->spec_ctrl;
+    } else if (msr == X86_MSR_PKRS && has_pks(cpu)) {
+        value = cpu->mmu.pkrs;
     } else if (msr_is_quiet(msr)) {
         value = msr_quiet_value(msr);
     } else {
@@ -113,6 +117,11 @@ void ex_wrmsr(BtCpu *cpu, const Insn *insn)
         if (!has_speculation_msrs(cpu) || value & ~(uint64_t)SPEC_CTRL_BITS)
             bt_raise_code(cpu, X86_EXC_GP, 0);
         cpu->spec_ctrl = value;
+        return;
+    case X86_MSR_PKRS:
+        if (!has_pks(cpu) || value >> 32)
+            bt_raise_code(cpu, X86_EXC_GP, 0);
+        mmu_set_keys(&cpu->mmu, cpu->mmu.pkru, (uint32_t)value);
         return;
     case MSR_PRED_CMD:
         if (!has_speculation_msrs(cpu) || value & ~(uint64_t)PRED_CMD_BITS)
@@ -176,6 +185,7 @@ static bool apic_is_enabled(BtCpu *cpu)
     return base & APIC_BASE_ENABLE;
 }
 
+#define CPUID_7_ECX_OSPKE (1u << 4)
 void ex_cpuid(BtCpu *cpu, const Insn *insn)
 {
     uint32_t leaf = (uint32_t)cpu->gpr[X86_RAX], subleaf = (uint32_t)cpu->gpr[X86_RCX];
@@ -197,6 +207,10 @@ void ex_cpuid(BtCpu *cpu, const Insn *insn)
         if (edx & CPUID_1_EDX_APIC && !apic_is_enabled(cpu))
             edx &= ~CPUID_1_EDX_APIC;
         ecx = (ecx & ~(1u << 27)) | (cpu->mmu.cr4 & X86_CR4_OSXSAVE ? 1u << 27 : 0);
+        break;
+    case 7:
+        if (subleaf == 0)
+            ecx |= cpu->mmu.cr4 & X86_CR4_PKE ? CPUID_7_ECX_OSPKE : 0;
         break;
     case 0xb:
     case 0x1f:
@@ -369,4 +383,26 @@ void ex_xsetbv(BtCpu *cpu, const Insn *insn)
         bt_raise_code(cpu, X86_EXC_GP, 0);
     cpu->xcr0 = value;
     cpu->mode_dirty = true;
+}
+
+/* RDPKRU, WRPKRU: at any CPL.  Source: SDM 2B. */
+static void check_pkru(BtCpu *cpu, bool is_fine)
+{
+    if (!(cpu->mmu.cr4 & X86_CR4_PKE))
+        bt_raise(cpu, X86_EXC_UD);
+    if (!is_fine)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+}
+
+void ex_rdpkru(BtCpu *cpu, const Insn *insn)
+{
+    check_pkru(cpu, (uint32_t)cpu->gpr[X86_RCX] == 0);
+    cpu->gpr[X86_RAX] = cpu->mmu.pkru;
+    cpu->gpr[X86_RDX] = 0;
+}
+
+void ex_wrpkru(BtCpu *cpu, const Insn *insn)
+{
+    check_pkru(cpu, (uint32_t)cpu->gpr[X86_RCX] == 0 && (uint32_t)cpu->gpr[X86_RDX] == 0);
+    mmu_set_keys(&cpu->mmu, (uint32_t)cpu->gpr[X86_RAX], cpu->mmu.pkrs);
 }

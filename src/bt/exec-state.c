@@ -69,6 +69,24 @@ static uint64_t apic_base_read(BtCpu *cpu)
     return value;
 }
 
+/* PKRU travels as a component of the XSAVE image; ours, which the host's instructions load, is without it. */
+#define XSAVE_BV 512
+static void take_keys(BtCpu *cpu, const X86State *state)
+{
+    uint64_t bv = host_load(state->xsave + XSAVE_BV, 8);
+    host_store(cpu->xsave + XSAVE_BV, 8, bv & ~(uint64_t)XCR0_PKRU);
+    mmu_set_keys(&cpu->mmu, bv & XCR0_PKRU && cpu->xsave_at[9] ? (uint32_t)host_load(state->xsave + cpu->xsave_at[9], 4) : 0, (uint32_t)state->pkrs);
+}
+
+static void give_keys(const BtCpu *cpu, X86State *state)
+{
+    state->pkrs = cpu->mmu.pkrs;
+    if (!cpu->xsave_at[9] || !cpu->mmu.pkru)
+        return;
+    host_store(state->xsave + cpu->xsave_at[9], 8, cpu->mmu.pkru);
+    host_store(state->xsave + XSAVE_BV, 8, host_load(state->xsave + XSAVE_BV, 8) | XCR0_PKRU);
+}
+
 void bt_load_state(BtCpu *cpu, const X86State *state)
 {
     mem_copy(cpu->gpr, state->gpr, sizeof cpu->gpr);
@@ -98,6 +116,7 @@ void bt_load_state(BtCpu *cpu, const X86State *state)
     else
         cpu->cpl = (uint8_t)X86_SEG_DPL(cpu->seg[X86_SS].attr);
     mmu_set_paging(&cpu->mmu, state->cr0 | X86_CR0_ET, state->cr4, state->efer);
+    take_keys(cpu, state);
     mmu_set_cr3(&cpu->mmu, state->cr3);
     mem_copy(cpu->mmu.pdptr, state->pdptr, sizeof cpu->mmu.pdptr);
     mmu_flush(&cpu->mmu, true);
@@ -146,6 +165,7 @@ void bt_save_state(BtCpu *cpu, X86State *out_state)
     state->tsc_offset = cpu->tsc_offset;
     state->xcr0 = cpu->xcr0;
     state->spec_ctrl = cpu->spec_ctrl;
+    give_keys(cpu, state);
     state->exception_pending = cpu->exception_pending;
     state->exception_vector = cpu->exception.vector;
     state->exception_has_code = cpu->exception.has_code;
@@ -178,6 +198,7 @@ void bt_reset(BtCpu *cpu)
     cpu->cr2 = 0;
     cpu->xcr0 = 1;
     cpu->spec_ctrl = 0;
+    mmu_set_keys(&cpu->mmu, 0, 0);
 #define CLEAR_MSR(name, number) cpu->name = 0;
     X86_MSR_ROWS(CLEAR_MSR)
 #undef CLEAR_MSR

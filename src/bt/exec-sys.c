@@ -83,6 +83,7 @@ static const struct {
     {X86_CR4_PAE, 1, 3, 6},               {X86_CR4_MCE, 1, 3, 7},       {X86_CR4_PGE, 1, 3, 13},    {X86_CR4_OSFXSR, 1, 3, 24},
     {X86_CR4_OSXMMEXCPT, 1, 3, 25},       {X86_CR4_PCIDE, 1, 2, 17},    {X86_CR4_OSXSAVE, 1, 2, 26}, {X86_CR4_FSGSBASE, 7, 1, 0},
     {X86_CR4_SMEP, 7, 1, 7},              {X86_CR4_SMAP, 7, 1, 20},     {X86_CR4_UMIP, 7, 2, 2},
+    {X86_CR4_PKE, 7, 2, 3},               {X86_CR4_PKS, 7, 2, 31},
 };
 
 void bt_update_features(BtCpu *cpu)

@@ -140,8 +140,10 @@ static inline Gva bt_operand(BtCpu *cpu, const Insn *insn, unsigned size, MmuAcc
 typedef uint64_t (*BtHostFn)(BtCpu *cpu, uint64_t a, uint64_t b, uint64_t c);
 uint64_t bt_host_call(BtCpu *cpu, BtHostFn fn, uint64_t a, uint64_t b, uint64_t c);
 
+/* PKRU is an XSAVE component that software keeps: mmu.pkru. */
+#define XCR0_PKRU 0x200u
 /* bt_fpu_mask: the XSAVE components that are live in host registers while fpu_live. */
-static inline uint64_t bt_fpu_mask(const BtCpu *cpu) { return 3 | (cpu->cpuid ? cpu->cpuid->xcr0_mask : 0); }
+static inline uint64_t bt_fpu_mask(const BtCpu *cpu) { return 3 | (cpu->cpuid ? cpu->cpuid->xcr0_mask & ~(uint64_t)XCR0_PKRU : 0); }
 
 /* bt_fpu_park: guest vector state → xsave[], host defaults in the registers.  bt_fpu_unpark: back.  Both set fpu_live; nothing happens
  * when it is already so. */

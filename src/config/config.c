@@ -70,7 +70,7 @@ Config *config_new(void)
     config->accels = g_array_new(FALSE, FALSE, sizeof(ConfigAccel));
     config->ram_bytes = CONFIG_DEFAULT_RAM_BYTES;
     config->ncpus = config->nsockets = config->ncores = config->nthreads = 1;
-    config->cpu_name = g_strdup("max");
+    config->cpu_name = g_strdup("base");
     config->machine_name = g_strdup("pc");
     config->cpu_features = g_ptr_array_new_with_free_func(feature_free);
     config->has_acpi = config->has_hpet = config->has_pit = config->has_i8042 = true;

@@ -137,7 +137,7 @@ typedef struct Config {
     uint64_t ram_bytes;
     unsigned ncpus;
     unsigned nsockets, ncores, nthreads; /* of each socket, of each core; their product is ncpus */
-    char *cpu_name;       /* "max", … */
+    char *cpu_name;       /* "base", … */
     char *cpu_vendor;     /* 12 characters, or NULL: the model's own */
     uint32_t cpu_signature; /* family, model and stepping as CPUID leaf 1 has them; 0: the model's own */
     GPtrArray *cpu_features; /* ConfigCpuFeature */

@@ -10,7 +10,7 @@
  * Levels: the x86-64 psABI's microarchitecture levels, with the crypto and random-number instructions of the first parts that had them.
  * Signatures: CPUID leaf 1 EAX of a part that was sold; SDM 4 table 2-1, AMD revision guides.
  */
-typedef enum CpuLevel { LEVEL_32BIT, LEVEL_V1, LEVEL_V2, LEVEL_AVX, LEVEL_V3, LEVEL_V4, LEVEL_ALL } CpuLevel;
+typedef enum CpuLevel { LEVEL_32BIT, LEVEL_V1, LEVEL_V2, LEVEL_AVX, LEVEL_V3, LEVEL_V4, LEVEL_ALL, LEVEL_MAX } CpuLevel;
 
 typedef struct CpuModel {
     const char *name;
@@ -24,9 +24,9 @@ typedef struct CpuModel {
 #define AMD "AuthenticAMD"
 
 static const CpuModel models[] = {
-    { "max", LEVEL_ALL, NULL, 0, "all that the engine offers (default)" },
-    { "host", LEVEL_ALL, NULL, 0, "the same" },
-    { "base", LEVEL_ALL, NULL, 0, "the same" },
+    { "base", LEVEL_ALL, NULL, 0, "all that the engine offers (default)" },
+    { "max", LEVEL_MAX, NULL, 0, "and protection keys (pku, pks), which many hosts lack" },
+    { "host", LEVEL_ALL, NULL, 0, "the same as base" },
     { "qemu64", LEVEL_ALL, NULL, 0, "the same; 64-bit scripts name it" },
     { "kvm64", LEVEL_ALL, NULL, 0, "the same" },
     { "qemu32", LEVEL_32BIT, NULL, 0, "without long mode" },
@@ -69,6 +69,7 @@ static const struct {
     { LEVEL_V4, "avx512f avx512bw avx512cd avx512dq avx512vl clwb xsavec xgetbv1 rdseed adx smap clflushopt" },
     { LEVEL_ALL, "avx512ifma avx512vbmi avx512-vbmi2 avx512-vnni avx512-bitalg avx512-vpopcntdq avx512-bf16 avx512-fp16 gfni vaes vpclmulqdq "
                  "sha-ni avx-vnni fsrm umip rdpid" },
+    { LEVEL_MAX, "pku pks" }, /* off until asked for */
 };
 
 /* "Haswell-v2", "Haswell-noTSX-IBRS": the same part with other microcode. */
@@ -137,6 +138,8 @@ static void model_apply(Config *config, const char *name, const CpuModel *model)
         g_auto(GStrv) names = g_strsplit(level_features[i].names, " ", -1);
         for (char **word = names; is_lacking && *word; word++)
             cpu_feature_add(config, *word, false);
+        for (char **word = names; level_features[i].level == LEVEL_MAX && model->level == LEVEL_MAX && *word; word++)
+            cpu_feature_add(config, *word, true);
     }
 }
 

@@ -9,7 +9,7 @@
                    X86_CR0_CD | X86_CR0_PG)
 #define KNOWN_CR4 (X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | \
                    X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_UMIP | X86_CR4_FSGSBASE | X86_CR4_PCIDE | \
-                   X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE)
+                   X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE | X86_CR4_PKS)
 /* The engines look at these; the rest (AMD's TCE, automatic IBRS and so on) is kept for the guest, and KVM has an opinion of its own. */
 #define KNOWN_EFER (X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE | 0x3ff000u)
 #define XSAVE_MXCSR 24u
@@ -38,6 +38,8 @@ static const char *xsave_wrong(const X86State *state, const CpuidModel *cpuid)
         return "MXCSR";
     if (xcr0 & ~(cpuid->xcr0_mask | 1) || ((xcr0 & 4) && !(xcr0 & 2)) || ((xcr0 & XCR0_AVX512) && (xcr0 & (XCR0_AVX512 | 4)) != (XCR0_AVX512 | 4)))
         return "XCR0";
+    if (state->pkrs >> 32 || (state->pkrs && !cpuid_model_has(cpuid, "pks")))
+        return "IA32_PKRS";
     return NULL;
 }
 
@@ -94,6 +96,7 @@ typedef struct MsrRow {
 static const MsrRow msr_rows[] = {
 #define MSR_ROW(name, msr) { msr, G_STRUCT_OFFSET(X86State, name) },
     X86_MSR_ROWS(MSR_ROW)
+    MSR_ROW(pkrs, X86_MSR_PKRS)
 #undef MSR_ROW
 };
 

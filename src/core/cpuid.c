@@ -5,7 +5,9 @@
 #include "core/error.h"
 
 enum { EAX, EBX, ECX, EDX };
-enum { OURS, HOST }; /* emulated whatever the host is; or executed by the host's CPU, so it must have it */
+/* Emulated whatever the host is; executed by the host's CPU, so it must have it; or ours, but only by name: a guest that had it could not
+ * move to a host, or to KVM, without it. */
+enum { OURS, HOST, NAMED };
 
 static const struct {
     const char *name;
@@ -31,6 +33,7 @@ static const struct {
     { "erms", 7, 0, EBX, 9, OURS },        { "invpcid", 7, 0, EBX, 10, OURS },     { "rdseed", 7, 0, EBX, 18, HOST },
     { "adx", 7, 0, EBX, 19, HOST },        { "smap", 7, 0, EBX, 20, OURS },        { "clflushopt", 7, 0, EBX, 23, OURS },
     { "clwb", 7, 0, EBX, 24, OURS },       { "sha-ni", 7, 0, EBX, 29, HOST },      { "umip", 7, 0, ECX, 2, OURS },
+    { "pku", 7, 0, ECX, 3, NAMED },        { "pks", 7, 0, ECX, 31, NAMED },
     { "gfni", 7, 0, ECX, 8, HOST },        { "vaes", 7, 0, ECX, 9, HOST },         { "vpclmulqdq", 7, 0, ECX, 10, HOST },
     { "rdpid", 7, 0, ECX, 22, OURS },      { "fsrm", 7, 0, EDX, 4, OURS },         { "avx-vnni", 7, 1, EAX, 4, HOST },
     { "avx512f", 7, 0, EBX, 16, HOST },    { "avx512dq", 7, 0, EBX, 17, HOST },    { "avx512ifma", 7, 0, EBX, 21, HOST },
@@ -54,6 +57,9 @@ static const struct {
 #define REPEATED_EDX 0x0183f3ffu
 #define AVX_XCR0 4u
 #define AVX512_XCR0 0xe0u
+#define AVX_END 832u /* of the XSAVE area with AVX */
+
+enum { PKRU_COMPONENT = 9, PKRU_SIZE = 8 };
 
 /* XSAVE components of AVX-512: opmask, upper halves of ZMM0–15, ZMM16–31.  Their places are the host's. */
 enum { AVX512_FIRST = 5, AVX512_LAST = 7 };
@@ -143,7 +149,7 @@ static void avx512_settle(CpuidModel *model, bool has_avx)
     for (size_t i = 0; i < G_N_ELEMENTS(features) && !has_it; i++)
         if (!strncmp(features[i].name, "avx512", 6))
             *leaf_reg(model, features[i].leaf, features[i].subleaf, features[i].reg) &= ~(1u << features[i].bit);
-    uint32_t end = 832;
+    uint32_t end = AVX_END;
     for (unsigned k = AVX512_FIRST; k <= AVX512_LAST; k++) {
         uint32_t reg[4] = { 0 }, size = avx512_sizes[k - AVX512_FIRST];
         if (has_it)
@@ -157,6 +163,29 @@ static void avx512_settle(CpuidModel *model, bool has_avx)
         *leaf_reg(model, 0xd, 0, EAX) = (uint32_t)model->xcr0_mask;
         *leaf_reg(model, 0xd, 0, ECX) = end;
     }
+}
+
+/* The XSAVE component of PKRU: where the host has it, so that an image fits both; else behind all others. */
+static void pkru_settle(CpuidModel *model, bool has_xsave)
+{
+    uint32_t reg[4] = { 0 };
+    bool has_it = has_xsave && cpuid_model_has(model, "pku");
+    if (has_it)
+        host_leaf(0xd, PKRU_COMPONENT, reg);
+    uint32_t *max = leaf_reg(model, 0xd, 0, ECX), at = !has_it ? 0 : reg[EAX] ? reg[EBX] : MAX(*max, AVX_END);
+    *leaf_reg(model, 0xd, PKRU_COMPONENT, EAX) = has_it ? PKRU_SIZE : 0;
+    *leaf_reg(model, 0xd, PKRU_COMPONENT, EBX) = at;
+    if (!has_it)
+        return;
+    model->xcr0_mask |= 1u << PKRU_COMPONENT;
+    *leaf_reg(model, 0xd, 0, EAX) = (uint32_t)model->xcr0_mask;
+    *max = MAX(*max, at + PKRU_SIZE);
+}
+
+uint32_t cpuid_pkru_at(const CpuidModel *model)
+{
+    const uint32_t *at = model ? leaf_reg((CpuidModel *)model, 0xd, PKRU_COMPONENT, EBX) : NULL;
+    return at ? *at : 0;
 }
 
 void cpuid_model_settle(CpuidModel *model)
@@ -173,6 +202,7 @@ void cpuid_model_settle(CpuidModel *model)
     avx512_settle(model, has_avx);
     if (!has_xsave)
         *leaf_reg(model, 0xd, 1, EAX) = 0;
+    pkru_settle(model, has_xsave);
 }
 
 void cpuid_model_init(CpuidModel *out_model)
@@ -187,6 +217,7 @@ void cpuid_model_init(CpuidModel *out_model)
     leaf_add(model, 0xd, 1);
     for (int k = 2; k <= AVX512_LAST; k++)
         leaf_add(model, 0xd, k);
+    leaf_add(model, 0xd, PKRU_COMPONENT);
     leaf_add_text(model, 0x40000000, "\x10\0\0\x40VMwareVMware"); /* what goes with it: core/vmware.h */
     leaf_add(model, 0x40000010, -1);
     leaf_add(model, 0x80000000, -1)->eax = 0x80000021;
@@ -201,7 +232,8 @@ void cpuid_model_init(CpuidModel *out_model)
     leaf_add(model, 0x80000008, -1)->eax = 48 << 8 | CPUID_PHYSICAL_BITS; /* 48 linear address bits */
     leaf_add(model, 0x80000021, -1);
     for (size_t i = 0; i < G_N_ELEMENTS(features); i++)
-        if (features[i].origin == OURS || host_has(features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit))
+        if (features[i].origin == OURS ||
+            (features[i].origin == HOST && host_has(features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit)))
             *leaf_reg(model, features[i].leaf, features[i].subleaf, features[i].reg) |= 1u << features[i].bit;
     model->arch_capabilities = ARCH_CAPABILITIES;
     cpuid_model_set_vendor(model, "AuthenticAMD");
@@ -233,7 +265,7 @@ static int feature_find(const char *name)
 gboolean cpuid_model_set(CpuidModel *model, const char *name, bool on, GError **error)
 {
     int i = feature_find(name);
-    bool exists = i >= 0 && (features[i].origin == OURS || host_has(features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit));
+    bool exists = i >= 0 && (features[i].origin != HOST || host_has(features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit));
     if (on && !exists) {
         g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "-cpu +%s: %s; drop it", name,
                     i < 0 ? "this feature is not in this version" : "the host's CPU does not have this feature");

@@ -12,7 +12,7 @@
 
 #define CPUID_PHYSICAL_BITS 40 /* MAXPHYADDR */
 
-/* cpuid_model_init: everything there is ("max"). */
+/* cpuid_model_init: everything there is but what must be named (pku, pks): "base". */
 void cpuid_model_init(CpuidModel *out_model);
 
 /**
@@ -28,6 +28,9 @@ void cpuid_model_set_vendor(CpuidModel *model, const char *vendor);
 void cpuid_model_set_signature(CpuidModel *model, uint32_t eax);
 /* cpuid_model_follow_host: vendor and signature of the CPU that this runs on. */
 void cpuid_model_follow_host(CpuidModel *model);
+
+/* cpuid_pkru_at: where PKRU is in an XSAVE image of the standard format, as CPUID tells the guest.  0: no such component. */
+uint32_t cpuid_pkru_at(const CpuidModel *model);
 
 /* cpuid_model_mask: the bits of register @reg (0–3: EAX EBX ECX EDX) that are not in @mask are gone.  Call cpuid_model_settle() after the last. */
 void cpuid_model_mask(CpuidModel *model, uint32_t leaf, uint32_t subleaf, unsigned reg, uint32_t mask);

@@ -18,6 +18,8 @@ WALK_INLINE bool walk_cached(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex
         return false;
     unsigned key = (unsigned)((leaf & cached->upper_bits) >> 1) | (unsigned)(leaf >> 63 | cached->upper_nx) << 2;
     unsigned rights = mmu->rights[index][key];
+    if (__builtin_expect(mmu->has_keys, 0))
+        rights &= ~mmu->key_denied[index][(key & 2) << 3 | key_of(leaf)];
     if (__builtin_expect(!(rights >> access & 1), 0))
         return false;
     uint64_t offset_mask = ((uint64_t)1 << cached->page_bits) - 1;
@@ -122,6 +124,10 @@ WALK_INLINE void entry_fill(Mmu *mmu, Gva gva, MmuIndex index, const Walk *walk,
     bool may_write = walk->rights & MMU_RIGHT_WRITE && walk->is_dirty && !place->is_code && !place->is_rom && !place->is_watched;
     uint64_t info = page_of(walk->gpa) | (walk->is_global ? TLB_INFO_GLOBAL : 0) | (walk->rights & MMU_RIGHT_FETCH);
     _Static_assert(MMU_RIGHT_FETCH == TLB_INFO_FETCH, "the same bit");
+    if (__builtin_expect(mmu->has_keys, 0)) {
+        info |= (uint64_t)key_of(walk->leaf) << TLB_INFO_KEY_SHIFT;
+        mmu->keys_seen |= (uint16_t)(1u << key_of(walk->leaf));
+    }
     if (walk->page_bits != PAGE_SHIFT) {
         info |= TLB_INFO_LARGE;
         if (walk->page_bits == 30)

@@ -47,6 +47,7 @@ typedef struct TlbEntry {
 #define TLB_INFO_GLOBAL 1u /* survives a CR3 load */
 #define TLB_INFO_LARGE  2u /* piece of a 2 MiB, 4 MiB or 1 GiB page */
 #define TLB_INFO_FETCH  4u /* executable */
+#define TLB_INFO_KEY_SHIFT 8 /* bits 11:8: protection key, where these are on */
 
 /* tlb_invalid_tag: a tag that no address with TLB index @i can match. */
 static inline uint64_t tlb_invalid_tag(unsigned i) { return i == 0 ? PAGE_SIZE : 0; }
@@ -119,6 +120,11 @@ typedef struct Mmu {
     uint64_t reserved;                /* bits that must be 0 in an 8-byte entry of any level */
     uint32_t reserved_4m;             /* bits that must be 0 in the PDE of a 4 MiB page */
     uint8_t rights[MMU_NINDEXES][8];  /* by R/W | U/S << 1 | NX << 2 of all levels together: MMU_RIGHT_* */
+    /* Protection keys: 4-level paging with CR4.PKE or CR4.PKS.  Of a page whose key and U/S << 4 this is: what is denied, MMU_RIGHT_*. */
+    bool has_keys;
+    uint8_t key_denied[MMU_NINDEXES][32];
+    uint16_t keys_seen; /* by key: TLB entries with it may exist */
+    uint32_t pkru, pkrs; /* registers of record; mmu_set_keys() */
     /* The slot with most of the RAM, looked at first.  Size 0 while A20 is masked. */
     Gpa main_start;
     uint64_t main_size;
@@ -195,6 +201,8 @@ void mmu_init(Mmu *mmu, Ram *ram, CodeMap *code);
 
 /* mmu_set_paging: new CR0, CR4 and EFER; flushes what the change obsoletes (everything when a paging bit changed). */
 void mmu_set_paging(Mmu *mmu, uint64_t cr0, uint64_t cr4, uint64_t efer);
+/* mmu_set_keys: new PKRU and IA32_PKRS; drops the entries of pages whose key's rights changed.  Source: SDM 3A 4.6.2. */
+void mmu_set_keys(Mmu *mmu, uint32_t pkru, uint32_t pkrs);
 /* mmu_set_a20: masks or unmasks address line 20; flushes everything when that is a change. */
 void mmu_set_a20(Mmu *mmu, bool enabled);
 /* mmu_set_cr3: MOV to CR3.  Non-global translations go unless bit 63 (with CR4.PCIDE) asks to keep them; PAE

@@ -24,6 +24,20 @@ static void derive_rights(Mmu *mmu)
     }
 }
 
+/* What PKRU denies of user pages and IA32_PKRS of supervisor pages: data accesses only. */
+static void derive_keys(Mmu *mmu)
+{
+    mmu->has_keys = mmu->format == MMU_FORMAT_4LEVEL && mmu->cr4 & (X86_CR4_PKE | X86_CR4_PKS);
+    for (unsigned index = 0; index < MMU_NINDEXES && mmu->has_keys; index++) {
+        bool heeds_wd = index == MMU_USER || mmu->cr0 & X86_CR0_WP;
+        for (unsigned us = 0; us < 2; us++) {
+            uint32_t keys = us ? (mmu->cr4 & X86_CR4_PKE ? mmu->pkru : 0) : mmu->cr4 & X86_CR4_PKS ? mmu->pkrs : 0;
+            for (unsigned key = 0; key < 16; key++, keys >>= 2)
+                mmu->key_denied[index][us << 4 | key] = keys & 1 ? MMU_RIGHT_READ | MMU_RIGHT_WRITE : keys & 2 && heeds_wd ? MMU_RIGHT_WRITE : 0;
+        }
+    }
+}
+
 static void derive_paging(Mmu *mmu)
 {
     if (!(mmu->cr0 & X86_CR0_PG))
@@ -44,6 +58,7 @@ static void derive_paging(Mmu *mmu)
     /* PSE-36: PDE bits 20:13 are address bits 39:32, as far as they exist; bit 21 is always reserved.  Source: SDM 3A table 4-4. */
     mmu->reserved_4m = (uint32_t)1 << 21 | (uint32_t)((~mmu->physical_mask >> 32) & 0xff) << 13;
     derive_rights(mmu);
+    derive_keys(mmu);
 }
 
 static void tlb_reset(Mmu *mmu)
@@ -53,6 +68,7 @@ static void tlb_reset(Mmu *mmu)
             tlb_drop(&mmu->tlb[index][i], i);
         mmu->njournal[index] = 0;
     }
+    mmu->keys_seen = 0;
     for (unsigned word = 0; word < 8; word++)
         mmu->large_seen[0][word] = mmu->large_seen[1][word] = 0;
     for (unsigned word = 0; word < 64; word++)
@@ -128,7 +144,8 @@ void mmu_flush(Mmu *mmu, bool global)
 void mmu_set_paging(Mmu *mmu, uint64_t cr0, uint64_t cr4, uint64_t efer)
 {
     const uint64_t cr0_bits = X86_CR0_PG | X86_CR0_WP;
-    const uint64_t cr4_bits = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP;
+    const uint64_t cr4_bits = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP |
+                              X86_CR4_PKE | X86_CR4_PKS;
     const uint64_t efer_bits = X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
     uint64_t changed = ((mmu->cr0 ^ cr0) & cr0_bits) | ((mmu->cr4 ^ cr4) & cr4_bits) | ((mmu->efer ^ efer) & efer_bits);
     mmu->cr0 = cr0;
@@ -138,6 +155,28 @@ void mmu_set_paging(Mmu *mmu, uint64_t cr0, uint64_t cr4, uint64_t efer)
         return;
     derive_paging(mmu);
     mmu_flush(mmu, true);
+}
+
+void mmu_set_keys(Mmu *mmu, uint32_t pkru, uint32_t pkrs)
+{
+    uint32_t bits = (mmu->pkru ^ pkru) | (mmu->pkrs ^ pkrs);
+    mmu->pkru = pkru;
+    mmu->pkrs = pkrs;
+    if (!bits || !mmu->has_keys)
+        return;
+    derive_keys(mmu);
+    unsigned changed = 0;
+    for (unsigned key = 0; key < 16; key++)
+        changed |= (bits >> 2 * key & 3 ? 1u : 0) << key;
+    if (!(changed & mmu->keys_seen))
+        return;
+    for (unsigned index = 0; index < MMU_NINDEXES; index++)
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            TlbEntry *entry = &mmu->tlb[index][i];
+            if (tlb_is_valid(entry) && changed >> (entry->info >> TLB_INFO_KEY_SHIFT & 15) & 1)
+                tlb_drop(entry, i);
+        }
+    mmu->keys_seen &= (uint16_t)~changed;
 }
 
 void mmu_set_a20(Mmu *mmu, bool enabled)

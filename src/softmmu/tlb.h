@@ -2,8 +2,12 @@
 #pragma once
 
 #include "softmmu/mmu.h"
+#include "x86/pte.h"
 
 #define TLB_INDEX(gva) ((unsigned)((gva) >> PAGE_SHIFT) & (TLB_SIZE - 1))
+
+/* key_of: the protection key of a leaf of 4-level paging. */
+static inline unsigned key_of(uint64_t leaf) { return (unsigned)(leaf >> PTE_KEY_SHIFT) & 15; }
 
 static inline bool tlb_is_valid(const TlbEntry *entry) { return entry->host != NULL; }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "softmmu/mmu.h"
+#include "softmmu/tlb.h"
 #include "x86/pte.h"
 
 #define WALK_INLINE static inline __attribute__((always_inline))
@@ -105,9 +106,14 @@ WALK_INLINE Walk walk8(const Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index
 
     uint64_t leaf = table;
     unsigned key = (unsigned)((all >> 1) & 3) | (unsigned)(any >> 63) << 2;
-    unsigned rights = mmu->rights[index][key];
+    unsigned rights = mmu->rights[index][key], cause = X86_PF_P;
+    if (__builtin_expect(mmu->has_keys, 0)) {
+        unsigned denied = mmu->key_denied[index][(key & 2) << 3 | key_of(leaf)];
+        rights &= ~denied;
+        cause |= denied >> access & 1 ? X86_PF_PK : 0;
+    }
     if (__builtin_expect(!(rights >> access & 1), 0))
-        return walk_fault(mmu, access, index, X86_PF_P);
+        return walk_fault(mmu, access, index, cause);
 
     if (set_ad) {
         uint64_t leaf_bits = access == MMU_WRITE ? PTE_A | PTE_D : PTE_A;

@@ -67,6 +67,7 @@ enum { X86_ES, X86_CS, X86_SS, X86_DS, X86_FS, X86_GS, X86_LDTR, X86_TR, X86_NSE
 #define X86_CR4_SMEP       (1u << 20)
 #define X86_CR4_SMAP       (1u << 21)
 #define X86_CR4_PKE        (1u << 22)
+#define X86_CR4_PKS        (1u << 24)
 
 /* EFER */
 #define X86_EFER_SCE   (1u << 0)
@@ -107,6 +108,7 @@ enum {
 #define X86_PF_USER  4u
 #define X86_PF_RSVD  8u
 #define X86_PF_FETCH 16u
+#define X86_PF_PK    32u /* a protection key forbids it */
 
 /* MSR numbers used in more than one file (SDM 4). */
 #define X86_MSR_TSC            0x10u
@@ -124,6 +126,7 @@ enum {
 #define X86_MSR_PAT            0x277u
 #define X86_MSR_MTRR_DEFTYPE   0x2ffu
 #define X86_MSR_TSC_DEADLINE   0x6e0u
+#define X86_MSR_PKRS           0x6e1u
 #define X86_MSR_X2APIC_FIRST   0x800u
 #define X86_MSR_X2APIC_LAST    0x8ffu
 #define X86_MSR_EFER           0xc0000080u

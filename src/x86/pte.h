@@ -11,6 +11,7 @@
 #define PTE_PS  ((uint64_t)1 << 7) /* in entries that can map a large page */
 #define PTE_G   ((uint64_t)1 << 8)
 #define PTE_NX  ((uint64_t)1 << 63)
+#define PTE_KEY_SHIFT 59 /* protection key: bits 62:59 of a leaf, 4-level paging with CR4.PKE or PKS */
 
 #define PTE_ADDR_MASK ((uint64_t)0x000ffffffffff000) /* 8-byte entries: bits 51:12 */
 

@@ -59,6 +59,7 @@ typedef struct X86State {
      * of engines neither loses nor repeats a tick, whenever it is made. */
     int64_t tsc_offset;
     uint64_t spec_ctrl; /* IA32_SPEC_CTRL, where CPUID has it */
+    uint64_t pkrs;      /* IA32_PKRS, likewise; KVM offers none.  PKRU is in xsave[], where CPUID leaf 0xd says */
     uint64_t xcr0;
     uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));
 

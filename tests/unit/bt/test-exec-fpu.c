@@ -181,6 +181,64 @@ START_TEST(xsetbv_checks)
 }
 END_TEST
 
+/* PKRU: an XSAVE component that is not in the host's registers, by instruction and in the state that leaves the engine. */
+START_TEST(pkru_is_a_component)
+{
+    static X86State state;
+    setup_fpu(fx_long);
+    ck_assert(cpuid_model_set(&model, "pku", true, NULL));
+    unsigned at = cpuid_pkru_at(&model);
+    ck_assert_uint_ge(at, 832);
+    fx->xsave_at[9] = (uint16_t)at;
+    fx->features_of = NULL;
+    ck_assert_int_eq(fx_run(ex_rdpkru, fx_insn(0x01)), X86_EXC_UD); /* CR4.PKE */
+    fx->exception_pending = false;
+    bt_write_cr4(fx, fx->mmu.cr4 | X86_CR4_PKE);
+    fx->xcr0 = model.xcr0_mask;
+    fx->gpr[X86_RAX] = 0xfffffff055555554;
+    fx->gpr[X86_RCX] = fx->gpr[X86_RDX] = (uint64_t)1 << 32;
+    ck_assert_int_eq(fx_run(ex_wrpkru, fx_insn(0x01)), FX_DONE);
+    fx->gpr[X86_RAX] = fx->gpr[X86_RDX] = ~(uint64_t)0;
+    ck_assert_int_eq(fx_run(ex_rdpkru, fx_insn(0x01)), FX_DONE);
+    ck_assert_uint_eq(fx->gpr[X86_RAX], 0x55555554);
+    ck_assert_uint_eq(fx->gpr[X86_RDX], 0);
+
+    put_state();
+    host_store(fx->xsave + AT_BV, 8, 3);
+    fx->gpr[X86_RAX] = 0x203;
+    fx->gpr[X86_RCX] = 0;
+    ck_assert_int_eq(fx_run(ex_xsave, fx_insn_mem(0xae, 4, DATA)), FX_DONE);
+    ck_assert_uint_eq(fx_get(DATA + AT_BV, 8), 0x203);
+    ck_assert_uint_eq(fx_get(DATA + at, 8), 0x55555554);
+    ck_assert_uint_eq(bt_xsave_size(fx, 0x203, false), at + 8);
+    ck_assert_uint_eq(bt_xsave_size(fx, 0x203, true), 576 + 8);
+    bt_save_state(fx, &state);
+    ck_assert_uint_eq(host_load(state.xsave + AT_BV, 8) & 0x200, 0x200);
+    ck_assert_uint_eq(host_load(state.xsave + at, 4), 0x55555554);
+
+    fx_put(DATA + at, 4, 0xc);
+    ck_assert_int_eq(fx_run(ex_xrstor, fx_insn_mem(0xae, 5, DATA)), FX_DONE);
+    ck_assert_uint_eq(fx->mmu.pkru, 0xc);
+    fx_put(DATA + AT_BV, 8, 3);
+    fx->gpr[X86_RAX] = 3; /* not asked for: stays */
+    ck_assert_int_eq(fx_run(ex_xrstor, fx_insn_mem(0xae, 5, DATA)), FX_DONE);
+    ck_assert_uint_eq(fx->mmu.pkru, 0xc);
+    fx->gpr[X86_RAX] = 0x203; /* initial */
+    ck_assert_int_eq(fx_run(ex_xrstor, fx_insn_mem(0xae, 5, DATA)), FX_DONE);
+    ck_assert_uint_eq(fx->mmu.pkru, 0);
+    bt_load_state(fx, &state);
+    ck_assert_uint_eq(fx->mmu.pkru, 0x55555554);
+    ck_assert_uint_eq(host_load(fx->xsave + AT_BV, 8) & 0x200, 0);
+
+    fx->gpr[X86_RCX] = 1;
+    ck_assert_int_eq(fx_run(ex_rdpkru, fx_insn(0x01)), X86_EXC_GP);
+    fx->exception_pending = false;
+    fx->gpr[X86_RCX] = 0;
+    fx->gpr[X86_RDX] = 1;
+    ck_assert_int_eq(fx_run(ex_wrpkru, fx_insn(0x01)), X86_EXC_GP);
+}
+END_TEST
+
 START_TEST(fnsave_in_both_sizes)
 {
     setup_fpu(fx_protected);
@@ -232,6 +290,7 @@ int main(void)
     tcase_add_test(tcase, xsavec_is_compact);
     tcase_add_test(tcase, xsave_faults);
     tcase_add_test(tcase, xsetbv_checks);
+    tcase_add_test(tcase, pkru_is_a_component);
     tcase_add_test(tcase, fnsave_in_both_sizes);
     tcase_add_test(tcase, pending_exception_is_reported_first);
     suite_add_tcase(suite, tcase);

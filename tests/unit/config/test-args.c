@@ -40,7 +40,7 @@ static const struct {
     { "-smp|x", "-smp: cpus=x must be a number" },
     { "-cpu|,+x", "the first word must be a model" },
     { "-cpu|max,+", "lacks a feature name" },
-    { "-cpu|pentium9", "-cpu pentium9: unknown model; known: max, host" },
+    { "-cpu|pentium9", "-cpu pentium9: unknown model; known: base, max, host" },
     { "-cpu|-v2", "unknown model" },
     { "-cpu|max,family=x", "is not a number that CPUID holds" },
     { "-cpu|max,stepping=16", "is not a number that CPUID holds" },
@@ -113,7 +113,8 @@ static const struct {
     uint32_t signature;
     const char *has, *lacks; /* features of those that every x86-64 host here has */
 } cpu_models[] = {
-    { "max", NULL, 0, "lm", NULL },
+    { "max", NULL, 0, "pku", NULL },
+    { "base", NULL, 0, "lm", "pku" },
     { "qemu64", NULL, 0, "x2apic", NULL },
     { "kvm32", NULL, 0, "sse2", "lm" },
     { "x86-64-v1", NULL, 0, "lm", "popcnt" },
@@ -156,9 +157,9 @@ START_TEST(fields_are_filled)
     ck_assert_int_eq(g_array_index(config->accels, ConfigAccel, 0), CONFIG_ACCEL_KVM);
     ck_assert(!config->has_hpet && config->has_pit);
     ck_assert_str_eq(config->cpu_name, "max");
-    ck_assert_uint_eq(config->cpu_features->len, 3);
+    ck_assert_uint_eq(config->cpu_features->len, 5); /* two are max's own */
     ck_assert_uint_eq(config->cpu_signature, 0x00a20f12);
-    const ConfigCpuFeature *feature = g_ptr_array_index(config->cpu_features, 1);
+    const ConfigCpuFeature *feature = g_ptr_array_index(config->cpu_features, 3);
     ck_assert_str_eq(feature->name, "sse4.1");
     ck_assert(!feature->on);
     ck_assert_str_eq(config->append, "a,b");
