@@ -12,7 +12,7 @@
 
 #include "core/error.h"
 
-#define CLUSTER_SIZE UINT64_C(65536) /* of an overlay: all of a cluster is in one of the two files */
+#define CLUSTER_SIZE (uint64_t)BLOCK_CLUSTER_SIZE /* of an overlay: all of a cluster is in one of the two files */
 
 struct Block {
     int fd;
@@ -171,6 +171,32 @@ int block_flush(Block *block)
     if (block->overlay_fd >= 0 || block->mode == BLOCK_READ_ONLY)
         return 0;
     return fdatasync(block->fd) < 0 ? errno : 0;
+}
+
+bool block_has_overlay(const Block *block) { return block->overlay_fd >= 0; }
+
+int block_overlay_next(Block *block, uint64_t from, uint8_t *out_bytes, uint64_t *out_offset, size_t *out_size)
+{
+    for (uint64_t cluster = from / CLUSTER_SIZE; cluster * CLUSTER_SIZE < block->size; cluster++)
+        if (is_present(block, cluster)) {
+            *out_offset = cluster * CLUSTER_SIZE;
+            *out_size = MIN(CLUSTER_SIZE, block->size - *out_offset);
+            return read_at(block->overlay_fd, out_bytes, *out_size, *out_offset);
+        }
+    return ENODATA;
+}
+
+void block_overlay_forget(Block *block)
+{
+    memset(block->present, 0, block->size / CLUSTER_SIZE / 8 + 1);
+    /* Only to save room: what is not marked is not read. */
+    fallocate(block->overlay_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)MAX(block->size, 1));
+}
+
+int64_t block_date_ns(const Block *block)
+{
+    struct stat st;
+    return fstat(block->fd, &st) < 0 ? 0 : (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
 }
 
 uint64_t block_size(const Block *block) { return block->size; }

@@ -33,3 +33,13 @@ int block_read(Block *block, const struct iovec *iov, unsigned count, uint64_t o
 int block_write(Block *block, const struct iovec *iov, unsigned count, uint64_t offset);
 int block_zero(Block *block, uint64_t offset, uint64_t length);
 int block_flush(Block *block);
+
+/* The overlay of BLOCK_SNAPSHOT, for saved guests, while no request is on its way.
+ * block_overlay_next: the first cluster at or behind byte @from that is in it: bytes [*out_offset, *out_offset + *out_size) of the disk.
+ * @out_bytes: room for BLOCK_CLUSTER_SIZE.   Returns: 0, ENODATA behind the last one, or another errno value.
+ * block_overlay_forget: the disk is what the file is.   block_date_ns: when the file was written last. */
+#define BLOCK_CLUSTER_SIZE 65536u
+bool block_has_overlay(const Block *block);
+int block_overlay_next(Block *block, uint64_t from, uint8_t *out_bytes, uint64_t *out_offset, size_t *out_size);
+void block_overlay_forget(Block *block);
+int64_t block_date_ns(const Block *block);

@@ -356,7 +356,7 @@ void migration_cancel(Migration *migration)
 
 /* --- snapshots --- */
 
-/* A snapshot does not hold what is in a disk image: a guest that goes back must find its disks as they were. */
+/* A snapshot holds the overlay of a disk with snapshot=on, not what is in a disk image: a guest that goes back must find its disks as they were. */
 static gboolean disks_stay(const Config *config, GError **error)
 {
     for (guint i = 0; i < config->virtio->len; i++) {
@@ -364,8 +364,8 @@ static gboolean disks_stay(const Config *config, GError **error)
         if (virtio->kind != VIRTIO_KIND_BLK)
             continue;
         const DriveConfig *drive = g_ptr_array_index(config->drives, virtio->drive);
-        if (!drive->is_read_only) {
-            g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "Device 'virtio%u' is writable but does not support snapshots; give the drive readonly=on",
+        if (!drive->is_read_only && !drive->is_snapshot) {
+            g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "Device 'virtio%u' is writable but does not support snapshots; give the drive snapshot=on or readonly=on",
                         virtio->drive);
             return FALSE;
         }

@@ -26,6 +26,16 @@ struct PciDevices {
     Function function[LAST_SLOT - FIRST_SLOT + 1];
 };
 
+Block *pci_devices_overlay(const PciDevices *devices, unsigned index)
+{
+    for (unsigned i = 0; i < devices->nfunctions; i++) {
+        Block *block = devices->function[i].block;
+        if (block && block_has_overlay(block) && !index--)
+            return block;
+    }
+    return NULL;
+}
+
 static size_t console_receive(void *opaque, const uint8_t *bytes, size_t count)
 {
     Function *function = opaque;

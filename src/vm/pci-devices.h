@@ -18,6 +18,9 @@ typedef struct PciDevicesWires {
     Chardev *console; /* of the virtconsole, or NULL */
 } PciDevicesWires;
 
+/* pci_devices_overlay: disk number @index of those with an overlay (snapshot=on), NULL behind the last. */
+struct Block *pci_devices_overlay(const PciDevices *devices, unsigned index);
+
 /* pci_devices_new: opens disk images.  NULL with VMM_ERROR_USAGE naming the file. */
 PciDevices *pci_devices_new(const Config *config, const PciDevicesWires *wires, GError **error);
 void pci_devices_free(PciDevices *devices); /* machine lock not held; waits for requests on their way */

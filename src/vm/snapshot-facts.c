@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/error.h"
+#include "devices/block.h"
 #include "devices/pci.h"
 
 #define MAX_FACTS 1000u
@@ -25,7 +26,7 @@ static const struct {
     const char *prefix, *option;
 } origins[] = {
     { "memory", "-m" },          { "CPUs", "-smp" },          { "CPUID", "-cpu, or another host: give both -cpu with the same features" },
-    { "ROM", "-bios or -kernel" }, { "PCI", "-device and -drive" }, { "serial", "-serial" }, { "ACPI", "-machine acpi" },
+    { "ROM", "-bios or -kernel" }, { "PCI", "-device and -drive" }, { "disk", "the image below snapshot=on is another, or has been written" }, { "serial", "-serial" }, { "ACPI", "-machine acpi" },
     { "HPET", "-machine hpet" }, { "PIT", "-machine pit" },   { "i8042", "-machine i8042" }, { "debug", "-device" },
 };
 
@@ -97,6 +98,9 @@ static void board_add(SnapshotFacts *facts, const SnapshotMachine *machine)
     add(facts, g_strdup("debug console"), config->debugcon ? "port %#x" : "no", config->debugcon_port);
     add(facts, g_strdup("debug exit"), config->has_debug_exit ? "port %#x" : "no", config->debug_exit_port);
     flag_add(facts, "debug device pc-testdev", config->has_pc_testdev);
+    const Block *block;
+    for (unsigned i = 0; (block = pci_devices_overlay(machine->devices, i)); i++)
+        add(facts, g_strdup_printf("disk %u", i), "%" G_GUINT64_FORMAT " bytes, date %" G_GINT64_FORMAT, block_size(block), block_date_ns(block));
     PciBus *bus = board_pci(machine->board);
     for (unsigned devfn = 0; devfn < 256; devfn++) {
         const PciDevice *device = pci_bus_device(bus, (uint8_t)devfn);

@@ -5,6 +5,7 @@
 #include "core/cpu-stream.h"
 #include "core/error.h"
 #include "vm/apic-link.h"
+#include "vm/snapshot-disk.h"
 #include "vm/snapshot-facts.h"
 
 #define IO_BUFFER (1u << 20)
@@ -162,7 +163,7 @@ gboolean snapshot_save(const SnapshotMachine *machine, SnapshotForm form, GOutpu
     g_autoptr(SectionWriter) writer = section_writer_new(out, cancellable);
     g_autoptr(SnapshotFacts) facts = snapshot_facts_new(machine);
     if (!section_write_state(writer, &snapshot_facts_state, -1, facts, error) ||
-        !ram_save(machine, form, writer, live, progress, error))
+        !ram_save(machine, form, writer, live, progress, error) || !snapshot_disks_write(writer, machine->devices, error))
         return FALSE;
     g_autoptr(GPtrArray) rest = rows_save(machine);
     for (guint i = 0; i < rest->len; i++) {
@@ -211,6 +212,11 @@ static gboolean read_all(const SnapshotMachine *machine, SectionReader *reader, 
             break;
         if (!strcmp(section.name, SNAPSHOT_RAM_SECTION) && !count) {
             if (!use(ram_reader, machine->ram, &section, error))
+                return FALSE;
+            continue;
+        }
+        if (!strcmp(section.name, SNAPSHOT_DISK_SECTION) && !count) {
+            if (!(use == snapshot_ram_check ? snapshot_disk_check : snapshot_disk_load)(machine->devices, &section, error))
                 return FALSE;
             continue;
         }
@@ -265,6 +271,7 @@ gboolean snapshot_load(const SnapshotMachine *machine, GInputStream *in, GCancel
     g_autoptr(SectionReader) reader = section_reader_new(buffered, cancellable);
     g_autoptr(GPtrArray) rest = sections_new();
     ram_clear(machine->ram);
+    snapshot_disks_forget(machine->devices);
     if (!read_all(machine, reader, snapshot_ram_load, rest, progress, error))
         return FALSE;
     memory_changed(machine);
@@ -295,6 +302,7 @@ gboolean snapshot_load_safe(const SnapshotMachine *machine, GInputStream *in, bo
     g_autoptr(GInputStream) buffered = buffered_new(in);
     g_autoptr(SectionReader) reader = section_reader_new(buffered, NULL);
     ram_clear(machine->ram);
+    snapshot_disks_forget(machine->devices);
     /* Only a file that changed between the two looks can fail now. */
     gboolean is_ok = read_all(machine, reader, snapshot_ram_load, NULL, NULL, error);
     memory_changed(machine);

@@ -371,6 +371,24 @@ def register(api):
             with Machine(arguments + ["-loadvm", "disk"], on_terminal=True) as machine:
                 goes_on(machine, count, uptime)
                 shell_line(machine, "dd if=/dev/vda of=/dev/null bs=1M 2>&1 | grep 'records in'", r"16\+0 records in", 30)
+            overlay = disk_guest(work, "-snapshot-dir", work, "-drive", drive + ",snapshot=on")
+            look = "echo 3 >/proc/sys/vm/drop_caches; head -c 3 /dev/vda; echo ' is the''re'"
+            with Machine(overlay + ["-qmp", f"unix:{work}/qmp,server=on,wait=off"], on_terminal=True) as machine:
+                qmp = Qmp(f"{work}/qmp")
+                shell_ready(machine)
+                shell_line(machine, load + "; printf one | dd of=/dev/vda conv=fsync 2>/dev/null; " + look, "one is there")
+                qmp.ok("savevm", tag="overlay")
+                shell_line(machine, "printf two | dd of=/dev/vda conv=fsync 2>/dev/null; " + look, "two is there")
+                qmp.ok("loadvm", tag="overlay")
+                shell_line(machine, look, "one is there")
+                qmp.ok("quit")
+            with Machine(overlay + ["-loadvm", "overlay"], on_terminal=True) as machine:
+                shell_line(machine, look, "one is there", 30)
+            with open(f"{work}/disk", "r+b") as disk:
+                if disk.read(3) != bytes(3):
+                    raise Failure("snapshot=on has written the image")
+                disk.write(b"x")
+            refused(overlay + ["-loadvm", "overlay"], "disk 0: .*the image below snapshot=on is another")
             with Machine(guest("-snapshot-dir", work, "-loadvm", "disk")) as machine:
                 machine.expect("another machine was saved", 30)
                 machine.expect_status(2, 10)
