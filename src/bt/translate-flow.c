@@ -530,6 +530,34 @@ static void tr_lea_direct(Tr *t, const Insn *in)
         tr_lea(t, in);
 }
 
+/*
+ * PREFETCHh and PREFETCHW of a page that the TLB knows are the host's; any other is nothing, as a CPU may do too.  A prefetch is not worth
+ * parking flags.
+ */
+static void tr_prefetch(Tr *t, const Insn *in)
+{
+    Emit *e = &t->e;
+    bool is_hint = in->opcode == 0x0d || in->reg < 4;
+    bool wide = tr_is64(t), fs_gs = in->segment == X86_FS || in->segment == X86_GS;
+    if (!in->has_mem || !is_hint || !tr_is_flat(t) || fs_gs || in->addrsize != t->word || (t->flags == FLAGS_HOST && t->live_out[t->i]))
+        return;
+    tr_flags_clobber(t);
+    tr_address(t, in);
+    if (!wide)
+        e_mov_rr(e, false, H_T0, H_T0);
+    tr_tlb_index(t, H_T0);
+    e_gs_base(e, true, XO_SUB_RM, H_T0, H_T1, TLB_OFF(t, tag_read));
+    e_ri(e, true, XG_CMP, H_T0, (int32_t)(PAGE_SIZE - 1));
+    uint8_t *unknown = e_jcc_later(e, CC_A);
+    e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, TLB_OFF(t, host));
+    e_rex(e, false, in->reg & 7, 0, H_T0, false);
+    e8(e, 0x0f);
+    e8(e, in->opcode);
+    e_modrm_mem(e, in->reg & 7, H_T0, -1, 1, 0);
+    e_patch32(unknown, e->p);
+    t->t1_symbol = TR_NO_SYMBOL;
+}
+
 static void tr_xchg_acc(Tr *t, const Insn *in)
 {
     Emit *e = &t->e;
@@ -677,6 +705,7 @@ bool tr_emit(Tr *t, const Insn *in)
             tr_exec(t, in, in->opcode == 0xe3 ? ex_jcxz : ex_loop, true);
         return true;
     case TR_LEA: tr_lea_direct(t, in); return true;
+    case TR_PREFETCH: tr_prefetch(t, in); return true;
     case TR_XCHG_ACC: tr_xchg_acc(t, in); return true;
     case TR_MOFFS: tr_moffs(t, in); return true;
     case TR_CLI:

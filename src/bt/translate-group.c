@@ -150,6 +150,7 @@ static void pass_emit(Pass *p, const Insn *in)
     case TR_RET:
     case TR_CLD:
     case TR_STD:
+    case TR_PREFETCH:
         break;
     default:
         forget_all(p);

@@ -145,7 +145,8 @@ static bool check_memory(Verify *v, const Insn *in, const State *s)
     bool is_write = in->row->access & ACC_W && !(in->row->attr & A_NOW);
     if (!in->has_mem || is_emit(in, TR_LEA) || in->row->how == HOW_NOP)
         return true;
-    if (in->vsib || in->mem_size == 0 || in->index != INSN_REG_NONE)
+    unsigned size = is_emit(in, TR_PREFETCH) ? 1 : in->mem_size;
+    if (in->vsib || size == 0 || in->index != INSN_REG_NONE)
         return fail(v, "a memory operand whose extent is not known");
     if (!check_bits(v, in, s))
         return false;
@@ -163,7 +164,7 @@ static bool check_memory(Verify *v, const Insn *in, const State *s)
     int n = in->base >= 0 ? scratch_number((unsigned)in->base) : -1;
     if (n < 0 || s->value[n].kind != KIND_HOST)
         return fail(v, "a guest address that was not checked");
-    if (in->disp < 0 || (uint64_t)in->disp + in->mem_size > s->value[n].room)
+    if (in->disp < 0 || (uint64_t)in->disp + size > s->value[n].room)
         return fail(v, "beyond the bytes that were checked");
     return !is_write || s->value[n].is_write ? true : fail(v, "a store where only a load was checked");
 }
@@ -182,7 +183,7 @@ static bool check_allowed(Verify *v, const Insn *in)
 {
     const InsnRow *row = in->row;
     bool is_allowed = row->how == HOW_SAME || row->how == HOW_NOP || is_emit(in, TR_LEA) || is_emit(in, TR_CALL) || is_emit(in, TR_JMP) ||
-                      is_emit(in, TR_JMP_RM) || is_emit(in, TR_JCC) || is_emit(in, TR_JCXZ) || is_emit(in, TR_XCHG_ACC);
+                      is_emit(in, TR_JMP_RM) || is_emit(in, TR_PREFETCH) || is_emit(in, TR_JCC) || is_emit(in, TR_JCXZ) || is_emit(in, TR_XCHG_ACC);
     if (!is_allowed)
         return fail(v, "an instruction that only C may carry out");
     if (in->has_segment_prefix && !(in->segment == X86_GS && in->has_mem))
