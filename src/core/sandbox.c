@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -213,12 +214,14 @@ static int filter_load(SandboxRole wanted, bool with_all_threads)
     return result;
 }
 
-/* Left alone, the C library opens a file for the number of processors when a thread needs the first arena beyond eight. */
+/* Left alone, the C library opens a file for the number of processors when a thread needs the first arena beyond eight, and another before it
+ * gives memory of an arena back. */
 #define MALLOC_ARENAS 8
 
 gboolean sandbox_start(const SandboxParams *wanted, GError **error)
 {
     mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+    mallopt(M_TRIM_THRESHOLD, INT_MAX);
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = violation;

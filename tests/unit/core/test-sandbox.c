@@ -207,6 +207,37 @@ START_TEST(threads_before)
 }
 END_TEST
 
+/* Left alone, the C library reads a file of the kernel's before it gives memory of a thread's arena back. */
+static void *freeing_thread(void *opaque)
+{
+    enum { COUNT = 4096 };
+    static void *piece[COUNT];
+    sandbox_enter(SANDBOX_VCPU);
+    for (unsigned i = 0; i < COUNT; i++)
+        if (!(piece[i] = malloc(1000)))
+            return NULL;
+    for (unsigned i = COUNT; i-- > 0;)
+        free(piece[i]);
+    return opaque;
+}
+
+START_TEST(thread_frees_much)
+{
+    int status;
+    pid_t pid = fork();
+    if (!pid) {
+        pthread_t thread;
+        void *result = NULL;
+        sandbox_start(&(SandboxParams){ .is_required = true }, NULL);
+        pthread_create(&thread, NULL, freeing_thread, &status);
+        pthread_join(thread, &result);
+        _exit(result == &status ? 0 : 98);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("sandbox");
@@ -215,6 +246,7 @@ int main(void)
     tcase_add_loop_test(tcase, role_may, 0, sizeof rows / sizeof rows[0]);
     tcase_add_loop_test(tcase, option_allows, 0, sizeof rows / sizeof rows[0]);
     tcase_add_test(tcase, threads_before);
+    tcase_add_test(tcase, thread_frees_much);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
