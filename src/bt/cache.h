@@ -99,6 +99,7 @@ typedef struct BtExec {
 typedef struct Bt {
     uint8_t *rw;       /* code, then cells */
     uint8_t *rx;       /* the executable view */
+    uint32_t cpu_at;   /* Emit.cpu_at */
     uint8_t *code_p;   /* next free byte for main lines (rw) */
     uint8_t *cold_p;   /* and for the rest */
     uint8_t *code_end, *cold_end; /* where both have to stop */

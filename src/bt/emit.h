@@ -35,6 +35,7 @@ enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC
 typedef struct Emit {
     uint8_t *p;     /* next byte, in the writable view */
     int64_t to_exec; /* add to a writable address to get the executable one */
+    uint32_t cpu_at; /* address of the vCPU block, below 2 GiB: code names it by that; 0: it is reached through GS */
     bool t1_lost;   /* T1 was named since this was cleared */
 } Emit;
 
@@ -44,6 +45,14 @@ typedef struct Emit {
 static inline void e8(Emit *e, unsigned b) { *e->p++ = (uint8_t)b; }
 static inline void e32(Emit *e, uint32_t v) { memcpy(e->p, &v, 4); e->p += 4; }
 static inline void e64(Emit *e, uint64_t v) { memcpy(e->p, &v, 8); e->p += 8; }
+
+/* What an operand in the vCPU block begins with, before other prefixes, and ends with. */
+static inline void e_cpu_prefix(Emit *e)
+{
+    if (!e->cpu_at)
+        e8(e, 0x65);
+}
+static inline void e_cpu_disp(Emit *e, int32_t disp) { e32(e, e->cpu_at + (uint32_t)disp); }
 
 static inline void e_rex(Emit *e, bool w, unsigned reg, unsigned index, unsigned rm, bool force)
 {
@@ -65,22 +74,22 @@ static inline void e_rr(Emit *e, bool w, unsigned opcode, unsigned reg, unsigned
 /* op reg, gs:[disp32] */
 static inline void e_gs(Emit *e, bool w, unsigned opcode, unsigned reg, int32_t disp)
 {
-    e8(e, 0x65);
+    e_cpu_prefix(e);
     e_rex(e, w, reg, 0, 0, false);
     e8(e, opcode);
     e8(e, 0x04u | (reg & 7) << 3);
     e8(e, 0x25);
-    e32(e, (uint32_t)disp);
+    e_cpu_disp(e, disp);
 }
 
 /* op reg, gs:[base + disp32]; base is neither RSP nor R12 */
 static inline void e_gs_base(Emit *e, bool w, unsigned opcode, unsigned reg, unsigned base, int32_t disp)
 {
-    e8(e, 0x65);
+    e_cpu_prefix(e);
     e_rex(e, w, reg, 0, base, false);
     e8(e, opcode);
     e8(e, 0x80u | (reg & 7) << 3 | (base & 7));
-    e32(e, (uint32_t)disp);
+    e_cpu_disp(e, disp);
 }
 
 /* ModRM, SIB and displacement for [base + index * scale + disp]; base or index may be -1. */
@@ -133,46 +142,46 @@ static inline void e_ri(Emit *e, bool w, unsigned digit, unsigned rm, int32_t im
 /* group-1 op dword gs:[disp], imm32 */
 static inline void e_gs_imm32(Emit *e, unsigned digit, int32_t disp, uint32_t imm)
 {
-    e8(e, 0x65);
+    e_cpu_prefix(e);
     e8(e, 0x81);
     e8(e, 0x04u | digit << 3);
     e8(e, 0x25);
-    e32(e, (uint32_t)disp);
+    e_cpu_disp(e, disp);
     e32(e, imm);
 }
 
 /* cmp dword gs:[disp], 0 */
 static inline void e_gs_cmp0(Emit *e, int32_t disp)
 {
-    e8(e, 0x65);
+    e_cpu_prefix(e);
     e8(e, 0x83);
     e8(e, 0x3c);
     e8(e, 0x25);
-    e32(e, (uint32_t)disp);
+    e_cpu_disp(e, disp);
     e8(e, 0);
 }
 
 /* mov byte gs:[disp], imm8 */
 static inline void e_gs_mov8(Emit *e, int32_t disp, unsigned imm)
 {
-    e8(e, 0x65);
+    e_cpu_prefix(e);
     e8(e, 0xc6);
     e8(e, 0x04);
     e8(e, 0x25);
-    e32(e, (uint32_t)disp);
+    e_cpu_disp(e, disp);
     e8(e, imm);
 }
 
 /* movzx reg32, byte (or word) gs:[disp] */
 static inline void e_gs_movzx(Emit *e, unsigned reg, int32_t disp, bool word)
 {
-    e8(e, 0x65);
+    e_cpu_prefix(e);
     e_rex(e, false, reg, 0, 0, false);
     e8(e, 0x0f);
     e8(e, word ? 0xb7 : 0xb6);
     e8(e, 0x04u | (reg & 7) << 3);
     e8(e, 0x25);
-    e32(e, (uint32_t)disp);
+    e_cpu_disp(e, disp);
 }
 
 static inline void e_mov_rr(Emit *e, bool w, unsigned dst, unsigned src) { e_rr(e, w, XO_MOV_RM, dst, src); }

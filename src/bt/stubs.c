@@ -48,13 +48,13 @@ static void e_xsave(Emit *e, unsigned digit, uint64_t mask)
 {
     e_mov_imm(e, H_RAX, (uint32_t)mask);
     e_mov_imm(e, H_RDX, mask >> 32);
-    e8(e, 0x65);
+    e_cpu_prefix(e);
     e8(e, 0x48);
     e8(e, 0x0f);
     e8(e, 0xae);
     e8(e, 0x04 | digit << 3);
     e8(e, 0x25);
-    e32(e, (uint32_t)CPU_OFF(xsave));
+    e_cpu_disp(e, CPU_OFF(xsave));
 }
 
 static void emit_enter(Bt *bt, Emit *e)
@@ -159,11 +159,11 @@ static void emit_commit(Bt *bt, Emit *e)
 {
     bt->stub_commit_rw = e->p;
     e8(e, 0x9c); /* pushfq */
-    e8(e, 0x65); /* cmp byte gs:[commit_kind], 0 */
+    e_cpu_prefix(e); /* cmp byte gs:[commit_kind], 0 */
     e8(e, 0x80);
     e8(e, 0x3c);
     e8(e, 0x25);
-    e32(e, (uint32_t)CPU_OFF(commit_kind));
+    e_cpu_disp(e, CPU_OFF(commit_kind));
     e8(e, 0);
     uint8_t *more = e_jcc_later(e, CC_NE);
     e8(e, 0x9d); /* popfq */
@@ -229,7 +229,7 @@ static void emit_edges(Bt *bt, Emit *e)
 
 void stubs_emit(Bt *bt)
 {
-    Emit e = {.p = bt->code_p, .to_exec = bt->rx - bt->rw};
+    Emit e = {.p = bt->code_p, .to_exec = bt->rx - bt->rw, .cpu_at = bt->cpu_at};
     emit_enter(bt, &e);
     emit_dispatch(bt, &e); /* enter falls through into it */
     emit_save_dispatch(bt, &e);

@@ -137,11 +137,11 @@ static uint8_t *jump_cache_look(Tr *t)
     int32_t entries = (int32_t)(offsetof(BtCpu, jump_cache) + (t->mode & MODE_USER ? sizeof(JumpCacheEntry) * JUMP_CACHE_SIZE : 0));
     e_gs_base(e, true, XO_CMP_RM, H_T0, H_T1, entries);
     uint8_t *miss = e_jcc_later(e, CC_NE);
-    e8(e, 0x65); /* jmp gs:[T1 + host] */
+    e_cpu_prefix(e); /* jmp gs:[T1 + host] */
     e_rex(e, false, 4, 0, H_T1, false);
     e8(e, 0xff);
     e8(e, 0x80 | 4 << 3 | (H_T1 & 7));
-    e32(e, (uint32_t)(entries + (int32_t)offsetof(JumpCacheEntry, host)));
+    e_cpu_disp(e, entries + (int32_t)offsetof(JumpCacheEntry, host));
     return miss;
 }
 
@@ -495,13 +495,13 @@ static void tr_lea(Tr *t, const Insn *in)
     bool wide = in->opsize == 8;
     if (in->opsize == 2) {
         if (reg_is_spilled(in->reg)) {
-            e8(e, 0x65); /* mov word gs:[slot], T0w */
+            e_cpu_prefix(e); /* mov word gs:[slot], T0w */
             e8(e, 0x66);
             e_rex(e, false, H_T0, 0, 0, false);
             e8(e, XO_MOV_MR);
             e8(e, 0x04 | (H_T0 & 7) << 3);
             e8(e, 0x25);
-            e32(e, (uint32_t)GPR_OFF(in->reg));
+            e_cpu_disp(e, GPR_OFF(in->reg));
         } else {
             e8(e, 0x66);
             e_mov_rr(e, false, reg_host(in->reg), H_T0);
@@ -608,12 +608,12 @@ static void tr_sti(Tr *t, const Insn *in)
     }
     eflags_and_or(t, XG_OR, X86_FLAG_IF);
     e_gs(e, false, XO_MOV_RM, H_T0, CPU_OFF(irq_line));
-    e8(e, 0x65); /* mov byte gs:[poll_window], T0b */
+    e_cpu_prefix(e); /* mov byte gs:[poll_window], T0b */
     e_rex(e, false, H_T0, 0, 0, true);
     e8(e, XO_MOV8_MR);
     e8(e, 0x04 | (H_T0 & 7) << 3);
     e8(e, 0x25);
-    e32(e, (uint32_t)CPU_OFF(poll_window));
+    e_cpu_disp(e, CPU_OFF(poll_window));
 }
 
 /* PUSHF at CPL 0 outside virtual-8086 mode: eflags | status, without RF and VM. */

@@ -183,7 +183,7 @@ static void same_encode(Emit *e, const Same *s)
         rm = s->rm.host;
     unsigned rex_b = in->has_mem ? base : rm_in_memory ? 0 : rm;
     if (rm_in_memory)
-        e8(e, 0x65);
+        e_cpu_prefix(e);
     if (in->encoding == ENC_EVEX) {
         same_encode_evex(e, s, reg, rm, base);
         return;
@@ -223,7 +223,7 @@ static void same_encode(Emit *e, const Same *s)
         } else if (rm_in_memory) {
             e8(e, r | 4);
             e8(e, 0x25);
-            e32(e, (uint32_t)(GPR_OFF(s->rm.guest)));
+            e_cpu_disp(e, GPR_OFF(s->rm.guest));
         } else {
             e8(e, 0xc0 | r | ((s->rm.guest >= 0 && s->rm.is_high ? rm + 4 : rm) & 7));
         }

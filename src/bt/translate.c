@@ -320,7 +320,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     t->indirect_miss = NULL;
     t->poll_jump = t->host_poll_jump[0] = t->host_poll_jump[1] = t->carry_poll_jump = NULL;
     t->ended = false;
-    t->e = (Emit){.p = bt->code_p, .to_exec = bt->rx - bt->rw};
+    t->e = (Emit){.p = bt->code_p, .to_exec = bt->rx - bt->rw, .cpu_at = bt->cpu_at};
     t->bt = bt;
     t->cpu = cpu;
     t->block = block;

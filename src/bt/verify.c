@@ -414,6 +414,17 @@ static bool step(Verify *v, unsigned n)
     return flow_to(v, next, &s);
 }
 
+/* Operands in the vCPU block by its address become what they would be through GS. */
+static void name_block(const Bt *bt, Insn *in)
+{
+    bool is_absolute = in->has_mem && !in->has_segment_prefix && in->index == INSN_REG_NONE && !in->vsib &&
+                       (in->base == INSN_REG_NONE || in->base == (int8_t)H_T1);
+    if (!bt->cpu_at || !is_absolute || is_emit(in, TR_LEA) || (uint64_t)in->disp - bt->cpu_at >= sizeof(BtCpu))
+        return;
+    in->disp -= bt->cpu_at;
+    in->segment = X86_GS;
+}
+
 static bool decode_part(Verify *v, uint32_t start, uint32_t size)
 {
     for (uint32_t at = start; at < start + size;) {
@@ -421,6 +432,7 @@ static bool decode_part(Verify *v, uint32_t start, uint32_t size)
         v->error_at = v->ninsns;
         if (insn_decode(in, v->bt->rw + at, 15, 8, (uint64_t)(uintptr_t)v->bt->rx + at, 0) != INSN_OK)
             return fail(v, "not an instruction");
+        name_block(v->bt, in);
         v->insn_at[place_of(v->code, at)] = ++v->ninsns;
         at += in->length;
     }

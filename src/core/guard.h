@@ -11,5 +11,7 @@
 
 /* guard_map: as mmap() with @size, @prot, @flags (without MAP_FIXED) and @fd, at a multiple of GUARD_SIZE.  MAP_FAILED with errno set. */
 void *guard_map(size_t size, int prot, int flags, int fd);
+/* guard_map_low: the same for private anonymous memory below 2 GiB, where addresses fit a signed displacement.  MAP_FAILED when there is no room. */
+void *guard_map_low(size_t size, int prot);
 /* guard_unmap: the window and its guards; @window from guard_map() with the same @size. */
 void guard_unmap(void *window, size_t size);

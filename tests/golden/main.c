@@ -127,7 +127,7 @@ static bool in_block(const Listing *l, uint64_t address) { return offset_of(l, a
 static void append_operands(GString *out, const Listing *l, const char *text)
 {
     bool is_branch = text[0] == 'j' || g_str_has_prefix(text, "call");
-    bool is_site = g_str_has_prefix(text, "mov r15d, ") || g_str_has_prefix(text, "movabs r15, ");
+    bool is_site = g_str_has_prefix(text, "mov r10d, ") || g_str_has_prefix(text, "movabs r10, ");
     const char *gs = strstr(text, "gs:[");
     for (const char *p = text; *p;) {
         char *end;
@@ -273,6 +273,7 @@ int main(int argc, char **argv)
     }
     bm_setup();
     bm->bt->has_bmi2 = true; /* nothing is executed here */
+    bm->bt->cpu_at = 0;
     for (const GoldenCase *c = __start_golden_table; c < __stop_golden_table; c++) {
         bool chosen = argc <= first_name;
         for (int i = first_name; i < argc; i++)
