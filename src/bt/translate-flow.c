@@ -148,6 +148,12 @@ static uint8_t *jump_cache_look(Tr *t)
 /* T1 = offset of the entry for the RIP in T0 */
 static void jump_cache_index(Tr *t)
 {
+    _Static_assert(sizeof(JumpCacheEntry) == 16, "the index is shifted by four");
+    if (t->bt->has_bmi2) {
+        e_rorx(&t->e, false, H_T1, H_T0, 28);
+        e_ri(&t->e, false, XG_AND, H_T1, (JUMP_CACHE_SIZE - 1) << 4);
+        return;
+    }
     e_mov_rr(&t->e, false, H_T1, H_T0);
     e_ri(&t->e, false, XG_AND, H_T1, JUMP_CACHE_SIZE - 1);
     e_shift(&t->e, false, 4, H_T1, 4);

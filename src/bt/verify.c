@@ -254,6 +254,8 @@ static void apply(const Insn *in, State *s)
         value_set(s, to, before.value[SLOT]);
     else if (row_is(in, "and") && has_imm && in->opsize == 4 && in->imm == tlb_mask)
         value_set(s, to, (Value){ .kind = KIND_TLB });
+    else if (row_is(in, "and") && has_imm && in->opsize == 4 && in->imm == (JUMP_CACHE_SIZE - 1) << 4)
+        value_set(s, to, (Value){ .kind = KIND_JUMP });
     else if (row_is(in, "and") && has_imm && in->opsize == 4 && in->imm == JUMP_CACHE_SIZE - 1)
         value_set(s, to, (Value){ .kind = KIND_JUMP_MASK });
     else if (row_is(in, "and") && has_imm && in->opsize == 4 && in->imm < 64)
