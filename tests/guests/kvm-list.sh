@@ -54,14 +54,15 @@ linux_boot() { # NAME KERNEL INITRD [OPTION…]
     grep '^exits:' "$tmp/prof"
 }
 
-# What a Debian kernel finds and computes, in both engines: the same words in the same order.
+# What a Debian kernel finds and computes, in both engines: the same words in the same order. Not compared: frequencies, the microcode's number,
+# which KVM makes up on AMD, and the CPU's flags, of which the emulated AMD host loses those of XSAVE (docs/kvm.md).
 linux_compare() { # NAME KERNEL INITRD [OPTION…]
     name=$1 kernel=$2 initrd=$3
     shift 3
     start=$(now)
     for engine in bt "$mode"; do
         timeout -s KILL 250 segue -accel "$engine" -m 256 -nographic -no-reboot -kernel "$kernel" -initrd "$initrd" "$@" \
-            -append "console=ttyS0 quiet mitigations=off nokaslr segue.run=\"grep -vE 'MHz|bogomips' /proc/cpuinfo; cat /proc/iomem /proc/ioports /proc/meminfo | grep -vE 'Free|Avail|Active|Slab|Claim|Mapped|Anon|Commit|Percpu|Page|Vmalloc|Kernel|Direct|Cached|Shmem'; find / -xdev -type f | sort | xargs sha256sum\"" \
+            -append "console=ttyS0 quiet mitigations=off nokaslr segue.run=\"grep -vE 'MHz|bogomips|microcode|flags' /proc/cpuinfo; cat /proc/iomem /proc/ioports; grep MemTotal /proc/meminfo; find / -xdev -type f | sort | xargs sha256sum\"" \
             >"$tmp/linux" 2>&1 </dev/null
         echo "status $?" >>"$tmp/linux"
         sed 's/^\[ *[0-9.]*\] //; s/uptime=.*//' "$tmp/linux" >"$tmp/linux-$engine"
@@ -110,10 +111,20 @@ lab_checks() {
     report $? "a list takes what there is" "$tmp/fallback"
 }
 
+# Until the guest has said so often that it is through, for a minute at most.
+ready() { # TIMES
+    waited=0
+    while [ "$(grep -a -c 'SELFTEST OK' "$tmp/serial" 2>/dev/null || true)" != "$1" ] && [ $waited -lt 60 ]; do
+        sleep 1
+        waited=$((waited + 1))
+    done
+}
+
 # Monitor commands to a running guest, and a reset of the whole machine.
 monitor() {
-    { sleep 4; echo "info registers"; echo stop; sleep 1; echo cont; echo system_reset; sleep 5; echo "info status"; echo quit; } |
-        timeout -s KILL 40 segue -accel "$mode" -m 16 -display none -serial file:"$tmp/serial" -monitor stdio -kernel guests/selftest \
+    rm -f "$tmp/serial"
+    { ready 1; echo "info registers"; echo stop; sleep 1; echo cont; echo system_reset; ready 2; echo "info status"; echo quit; } |
+        timeout -s KILL 150 segue -accel "$mode" -m 16 -display none -serial file:"$tmp/serial" -monitor stdio -kernel guests/selftest \
         >"$tmp/monitor" 2>&1
     [ $? = 0 ] && [ "$(grep -a -c 'SELFTEST OK' "$tmp/serial")" = 2 ] && grep -q 'RIP=' "$tmp/monitor"
     report $? "monitor: registers, stop, cont, reset" "$tmp/monitor"
@@ -137,7 +148,6 @@ if [ ! -e /sys/module/kvm_intel ] || [ ! -e /lab ]; then
     [ ! -e /lab ] || lab_checks
 fi
 linux_boot "64-bit" vmlinuz initrd
-[ -e /sys/module/kvm_intel ] && [ -e /lab ] || linux_compare "64-bit" vmlinuz initrd
 if [ ! -e /sys/module/kvm_intel ] || [ ! -e /lab ]; then # the emulated Intel host is too slow for more than one
     linux_boot "64-bit, kernel-irqchip=off" vmlinuz initrd -machine pc,kernel-irqchip=off
     linux_boot "64-bit, -smp 2" vmlinuz initrd -smp 2
