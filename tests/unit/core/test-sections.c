@@ -135,6 +135,20 @@ START_TEST(each_changed_bit_is_refused)
 }
 END_TEST
 
+/* Found by tests/fuzz/stream.c: nothing had made room for bytes yet. */
+START_TEST(the_first_section_may_be_empty)
+{
+    g_autoptr(GOutputStream) out = g_memory_output_stream_new_resizable();
+    g_autoptr(SectionWriter) writer = section_writer_new(out, NULL);
+    ck_assert(_i || section_write(writer, "empty", 1, NULL, 0, NULL));
+    ck_assert(section_write_end(writer, NULL) && g_output_stream_close(out, NULL, NULL));
+    g_autoptr(GBytes) bytes = g_memory_output_stream_steal_as_bytes(G_MEMORY_OUTPUT_STREAM(out));
+    g_autoptr(GError) error = NULL;
+    ck_assert_uint_eq(consume(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), &error), 1 - _i);
+    ck_assert_ptr_null(error);
+}
+END_TEST
+
 /* The two "plain" sections have the same bytes, so only the running checksum can tell that one is missing. */
 START_TEST(a_missing_section_is_refused)
 {
@@ -207,6 +221,7 @@ int main(void)
     tcase_add_test(tcase, each_truncation_is_refused);
     tcase_add_test(tcase, each_changed_bit_is_refused);
     tcase_add_test(tcase, a_missing_section_is_refused);
+    tcase_add_loop_test(tcase, the_first_section_may_be_empty, 0, 2);
     tcase_add_loop_test(tcase, random_changes, 0, 10);
     tcase_add_loop_test(tcase, malformed_is_refused, 0, G_N_ELEMENTS(malformed));
     suite_add_tcase(suite, tcase);
