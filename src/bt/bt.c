@@ -329,6 +329,8 @@ static void bt_cpu_counters(Cpu *base, CpuCounterFunc *row, void *opaque)
         { "tlb-recalls", &mmu->stat_recalls },       { "bt-links", &bt->stat_links },
         { "bt-jump-misses", &bt->stat_jump_misses }, { "bt-leaves", &bt->stat_leaves },
         { "tlb-flushes", &mmu->stat_flushes },       { "tlb-page-flushes", &mmu->stat_invlpg },
+        { "tpr-accesses", &cpu->stat_cr8 },           { "bt-ports", &cpu->stat_ports },       { "bt-mmio", &cpu->stat_mmio },
+        { "bt-interrupts", &cpu->stat_interrupts },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
         row(opaque, rows[i].name, __atomic_load_n(rows[i].value, __ATOMIC_RELAXED));

@@ -188,6 +188,7 @@ struct BtCpu {
     uint32_t npauses;
 
     Mmu mmu; /* holds CR0, CR3, CR4 and EFER */
+    uint64_t stat_ports, stat_mmio, stat_cr8, stat_interrupts; /* accesses and deliveries through CpuHost */
 };
 
 /* An instruction that must run alone: wanted; the others stand, and it is the next; it has begun. */

@@ -120,7 +120,9 @@ void ex_mov_from_cr(BtCpu *cpu, const Insn *insn)
     case 2: value = cpu->cr2; break;
     case 3: value = cpu->mmu.cr3; break;
     case 4: value = cpu->mmu.cr4; break;
-    case 8: value = bt_host_call(cpu, host_cr8_read, 0, 0, 0); break;
+    case 8:
+        value = bt_host_call(cpu, host_cr8_read, true, 0, 0);
+        break;
     default: bt_raise(cpu, X86_EXC_UD);
     }
     bt_set_reg(cpu, insn->rm, insn->code_size == 8 ? 8 : 4, value);
@@ -137,7 +139,7 @@ void ex_mov_to_cr(BtCpu *cpu, const Insn *insn)
     case 8:
         if (value >> 4)
             bt_raise_code(cpu, X86_EXC_GP, 0);
-        bt_host_call(cpu, host_cr8_write, value, 0, 0);
+        bt_host_call(cpu, host_cr8_write, value, true, 0);
         break;
     default: bt_raise(cpu, X86_EXC_UD);
     }

@@ -157,8 +157,8 @@ uint64_t host_mmio_read(BtCpu *cpu, uint64_t gpa, uint64_t size, uint64_t unused
 uint64_t host_mmio_write(BtCpu *cpu, uint64_t gpa, uint64_t size, uint64_t value);
 uint64_t host_apic_msr_read(BtCpu *cpu, uint64_t msr, uint64_t out_value, uint64_t unused); /* out_value: uint64_t *; 0: #GP */
 uint64_t host_apic_msr_write(BtCpu *cpu, uint64_t msr, uint64_t value, uint64_t unused);    /* 0: #GP */
-uint64_t host_cr8_read(BtCpu *cpu, uint64_t unused1, uint64_t unused2, uint64_t unused3);
-uint64_t host_cr8_write(BtCpu *cpu, uint64_t value, uint64_t unused1, uint64_t unused2);
+uint64_t host_cr8_read(BtCpu *cpu, uint64_t by_guest, uint64_t unused2, uint64_t unused3);
+uint64_t host_cr8_write(BtCpu *cpu, uint64_t value, uint64_t by_guest, uint64_t unused2);
 uint64_t host_written(BtCpu *cpu, uint64_t gpa, uint64_t size, uint64_t unused); /* bt_peers_written() */
 uint64_t host_yield(BtCpu *cpu, uint64_t unused1, uint64_t unused2, uint64_t unused3); /* another thread may run */
 uint64_t host_irq_acknowledge(BtCpu *cpu, uint64_t unused1, uint64_t unused2, uint64_t unused3); /* (uint64_t)-1: none */

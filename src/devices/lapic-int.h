@@ -69,6 +69,7 @@ struct Lapic {
     LapicState s;
     Timer *timer;
     bool irq_level;
+    uint64_t ntpr; /* accesses to the TPR, by its address or as an MSR */
 };
 
 static inline bool lapic_is_enabled(const Lapic *lapic) { return lapic->s.apic_base & APIC_BASE_ENABLE; }

@@ -47,6 +47,7 @@ static bool register_read(Lapic *lapic, unsigned offset, uint32_t *out_value)
         value = VERSION_VALUE;
         break;
     case LAPIC_TPR:
+        lapic->ntpr++;
         value = s->tpr;
         break;
     case LAPIC_PPR:
@@ -95,6 +96,7 @@ static bool register_write(Lapic *lapic, unsigned offset, uint32_t value)
     LapicState *s = &lapic->s;
     switch (offset) {
     case LAPIC_TPR:
+        lapic->ntpr++;
         s->tpr = value & 0xff;
         break;
     case LAPIC_EOI:

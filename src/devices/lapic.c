@@ -233,6 +233,8 @@ void lapic_set_x2_ldr(Lapic *lapic)
     lapic->s.ldr = (id >> 4) << 16 | 1u << (id & 15);
 }
 
+uint64_t lapic_tpr_count(const Lapic *lapic) { return lapic->ntpr; }
+
 uint64_t lapic_cr8_read(const Lapic *lapic) { return lapic->s.tpr >> 4 & 15; }
 
 void lapic_cr8_write(Lapic *lapic, uint64_t value)

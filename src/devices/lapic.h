@@ -82,6 +82,8 @@ IrqLine lapic_lint(Lapic *lapic, unsigned lint);
 /* lapic_msr_read, lapic_msr_write: APIC_BASE, TSC_DEADLINE and 0x800–0x8ff.  Return: false for #GP. */
 bool lapic_msr_read(Lapic *lapic, uint32_t msr, uint64_t *out_value);
 bool lapic_msr_write(Lapic *lapic, uint32_t msr, uint64_t value);
+/* lapic_tpr_count: so often the guest has read or written the TPR by its address or as an MSR.  CR8 is not counted here. */
+uint64_t lapic_tpr_count(const Lapic *lapic);
 uint64_t lapic_cr8_read(const Lapic *lapic);
 void lapic_cr8_write(Lapic *lapic, uint64_t value); /* 0–15 */
 /* lapic_tsc_changed: the guest's TSC was written or its offset changed: deadlines are recomputed. */

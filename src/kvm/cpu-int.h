@@ -51,6 +51,7 @@ typedef struct KvmCpu {
     char failure[320];      /* why the engine cannot go on; empty: it can */
     KvmState state;         /* last loaded or saved */
 
+    KvmStats *stats; /* NULL: this KVM has none */
     uint64_t stat_exits[KVM_CPU_NEXITS], stat_interrupts, stat_signals;
 } KvmCpu;
 

@@ -57,6 +57,7 @@ static void kvm_cpu_free(Cpu *base)
         return;
     if (cpu->run)
         munmap(cpu->run, cpu->run_size);
+    kvm_stats_free(cpu->stats);
     if (cpu->vcpu >= 0)
         close(cpu->vcpu);
     kvm_vm_unref(cpu->vm);
@@ -105,6 +106,7 @@ static gboolean vcpu_open(KvmCpu *cpu, GError **error)
         return fail(error, "mmap of the vCPU");
     cpu->run = run;
     cpu->run_size = (size_t)size;
+    cpu->stats = kvm_stats_open(cpu->vcpu);
     cpu->has_xcrs = has_extension(cpu, KVM_CAP_XCRS);
     cpu->is_svm = kvm_host_has_svm();
     struct kvm_device_attr offset = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET };
@@ -395,6 +397,9 @@ static void kvm_cpu_counters(Cpu *base, CpuCounterFunc *row, void *opaque)
     row(opaque, "kvm-exits", exits);
     row(opaque, "kvm-signals", __atomic_load_n(&cpu->stat_signals, __ATOMIC_RELAXED));
     row(opaque, "kvm-interrupts", __atomic_load_n(&cpu->stat_interrupts, __ATOMIC_RELAXED));
+    kvm_stats_each(cpu->stats, row, opaque);
+    if (cpu->config.index == 0) /* the machine's, once */
+        kvm_stats_each(cpu->vm->stats, row, opaque);
 }
 
 const CpuOps kvm_cpu_ops = {

@@ -138,6 +138,7 @@ static gboolean vm_open(KvmVm *vm, bool wants_apic, GError **error)
     if (wants_apic && !apic_enable(vm, error))
         return FALSE;
     kvm_answer_enable(vm->kvm, vm->vm);
+    vm->stats = kvm_stats_open(vm->vm);
     g_autofree char *refused = kvm_vm_slots(vm);
     if (refused)
         g_set_error_literal(error, VMM_ERROR, VMM_ERROR_HOST, refused);
@@ -149,6 +150,7 @@ static void vm_free(KvmVm *vm)
 {
     if (vm == current)
         current = NULL;
+    kvm_stats_free(vm->stats);
     if (vm->vm >= 0)
         close(vm->vm);
     if (vm->kvm >= 0)

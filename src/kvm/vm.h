@@ -2,12 +2,14 @@
 #pragma once
 
 #include "core/cpu.h"
+#include "kvm/stats.h"
 
 #define KVM_VM_NPINS 24 /* of the I/O APIC */
 
 typedef struct KvmVm {
     int nrefs;
     int kvm, vm;           /* file descriptors */
+    KvmStats *stats;       /* NULL: this KVM has none */
     const Ram *ram;
     uint64_t indexes;      /* one bit a vCPU that was made in it */
     bool has_apic;         /* KVM_CAP_SPLIT_IRQCHIP is on */

@@ -1,5 +1,6 @@
 #include "vm/run.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -201,9 +202,13 @@ static gpointer vcpu_thread(gpointer data)
     Vcpu *vcpu = data;
     Run *run = vcpu->run;
     int thread_id = gettid();
+    clockid_t clock;
+    if (pthread_getcpuclockid(pthread_self(), &clock) != 0)
+        clock = CLOCK_MONOTONIC; /* never idle */
     sandbox_enter(SANDBOX_VCPU);
     g_mutex_lock(vcpu->lock);
     vcpu->thread_id = thread_id;
+    vcpu->clock = clock;
     while (!run->finish) {
         if (run->pauses || (vcpu->is_frozen && !run->reset_asked)) {
             park(vcpu, &vcpu->wake);
@@ -453,6 +458,11 @@ void run_counters(Run *run, CpuCounterFunc *row, void *opaque)
         Cpu *cpu = run->vcpu[i].cpu;
         if (cpu->ops->counters)
             cpu->ops->counters(cpu, counter_add, sums);
+        if (run->board && !cpu->has_apic)
+            counter_add(sums, "tpr-accesses", lapic_tpr_count(board_lapic(run->board, i)));
+        struct timespec used;
+        if (run->vcpu[i].thread_id && !run->vcpu[i].is_finished && clock_gettime(run->vcpu[i].clock, &used) == 0)
+            counter_add(sums, "vcpu-time-ns", (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec);
     }
     for (guint i = 0; i < sums->len; i++) {
         const CounterSum *sum = &g_array_index(sums, CounterSum, i);

@@ -9,6 +9,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <time.h>
 
 #include "core/cpu.h"
 #include "core/irq.h"
@@ -22,6 +23,7 @@ typedef struct Vcpu {
     Cpu *cpu;
     CpuidModel cpuid; /* the machine's, with this processor's place in the topology */
     GThread *thread;
+    clockid_t clock; /* of its CPU time, once thread_id is not 0 */
     GCond wake; /* something changed for this vCPU */
 
     /* Under the lock. */
