@@ -71,7 +71,7 @@ static gboolean sandbox_begin(const Config *config, GError **error)
     bool has_monitor = config->monitor || config->monitors->len || config->controls->len;
     for (unsigned i = 0; i < config->nserials; i++)
         has_monitor = has_monitor || config->serial_mon[i];
-    bool has_modes = config->accel != CONFIG_ACCEL_BT || config->long_mode_action == CONFIG_LONG_JUMP;
+    bool has_modes = config->accel != CONFIG_ACCEL_BT || config->long_mode_action == CONFIG_LONG_JUMP || config->modes.adaptive;
     bool has_guest_files = config->incoming || config->loadvm;
     bool has_program = config->incoming && g_str_has_prefix(config->incoming, "exec:");
     const SandboxConfig *sandbox = &config->sandbox;

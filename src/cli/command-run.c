@@ -54,8 +54,6 @@ static gboolean accel_from_plan(Config *config, GError **error)
     long_mode_from_plan(config, plan, host);
     for (guint i = 0; i < plan->warnings->len; i++)
         g_ptr_array_add(config->notices, g_strdup(g_ptr_array_index(plan->warnings, i)));
-    if (config->modes.adaptive)
-        g_ptr_array_add(config->notices, g_strdup("monitor.adaptive: switching a running guest is not in this version: it stays in its start mode"));
     g_array_append_val(config->accels, accels[plan->start]);
     config->is_fallback = plan->is_fallback;
     config->may_fall_back = config->modes.fallback == FALLBACK_AUTO;

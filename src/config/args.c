@@ -416,7 +416,7 @@ static const ArgRow arg_rows[] = {
     { "accel", "MODE[:MODE…]", accel_args_parse, "bt (or tcg), kvm, hv, hwmmu, auto; a list falls back to its next entry" },
     { "enable-kvm", NULL, arg_enable_kvm, "same as -accel kvm" },
     { "M", "TYPE[,prop=value…]", machine_args_parse, NULL },
-    { "machine", "TYPE[,accel=…][,kernel-irqchip=split|off][,acpi=|hpet=|pit=|i8042=on|off]", machine_args_parse, "pc, q35 or microvm" },
+    { "machine", "TYPE[,accel=…][,adaptive=on][,kernel-irqchip=split|off][,acpi=|hpet=|pit=|i8042=on|off]", machine_args_parse, "pc, q35 or microvm" },
     { "m", "SIZE", arg_memory, "guest memory in MiB, or with suffix K M G T (default 128)" },
     { "smp", "N[,sockets=N][,cores=N][,threads=N][,maxcpus=N]", arg_smp, "virtual CPUs, 1 to 16, and how they are arranged" },
     { "cpu", "MODEL[,+feature][,-feature]", cpu_args_parse, "CPU model; -cpu help lists them" },

@@ -98,8 +98,12 @@ gboolean machine_args_parse(Config *config, const char *value, GError **error)
         if (given)
             g_ptr_array_add(config->ignored, g_strdup_printf("-machine %s=%s", harmless[i], given));
     }
+    bool is_adaptive = config->modes.adaptive;
+    if (!opts_take_bool(opts, "adaptive", &is_adaptive, error))
+        return FALSE;
+    config->modes.adaptive = is_adaptive;
     return irqchip_take(config, opts, "-machine", error) && opts_take_bool(opts, "acpi", &config->has_acpi, error) &&
            opts_take_bool(opts, "hpet", &config->has_hpet, error) &&
            opts_take_bool(opts, "pit", &config->has_pit, error) && opts_take_bool(opts, "i8042", &config->has_i8042, error) &&
-           opts_done(opts, "type accel kernel-irqchip acpi hpet pit i8042", error);
+           opts_done(opts, "type accel adaptive kernel-irqchip acpi hpet pit i8042", error);
 }

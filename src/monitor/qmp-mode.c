@@ -84,6 +84,29 @@ JsonObject *qmp_mode_event(const SwitchEvent *event, const char **out_name)
     return data;
 }
 
+JsonObject *qmp_adaptive_event(const AdaptiveDecision *decision)
+{
+    JsonObject *data = json_object_new(), *costs = json_object_new();
+    for (PlanMode mode = 0; mode < PLAN_NMODES; mode++)
+        if (decision->cost[mode] > 0)
+            json_object_set_double_member(costs, plan_mode_name(mode), decision->cost[mode]);
+    const struct {
+        const char *name;
+        double value;
+    } rows[] = { { "gain", decision->gain },       { "load", decision->load },           { "exits-per-second", decision->exits },
+                 { "table-events-per-second", decision->tables }, { "tlb-misses-per-second", decision->misses },
+                 { "tpr-accesses-per-second", decision->tpr },    { "exit-ns", decision->exit_ns },
+                 { "switch-ns", decision->switch_s * 1e9 } };
+    json_object_set_string_member(data, "action", adaptive_action_name(decision->action));
+    json_object_set_string_member(data, "mode", plan_mode_name(decision->from));
+    json_object_set_string_member(data, "best", plan_mode_name(decision->to));
+    json_object_set_string_member(data, "reason", decision->reason);
+    json_object_set_object_member(data, "costs", costs);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        json_object_set_double_member(data, rows[i].name, rows[i].value);
+    return data;
+}
+
 void qmp_mode_stats(Switcher *switcher, JsonObject *stats)
 {
     const SwitchStats *switches = switcher_stats(switcher);

@@ -271,6 +271,11 @@ static void mode_event(void *opaque, const SwitchEvent *event)
     event_post(opaque, name, data);
 }
 
+static void adaptive_event(void *opaque, const AdaptiveDecision *decision)
+{
+    event_post(opaque, "ADAPTIVE_DECISION", qmp_adaptive_event(decision));
+}
+
 /* --- building --- */
 
 Qmp *qmp_new(const Config *config, GPtrArray *servers, GError **error)
@@ -298,6 +303,7 @@ void qmp_attach(Qmp *qmp, Vm *vm, const HostFacts *(*host)(void))
     qmp->machine.host = host;
     vm_set_event_func(vm, vm_event, qmp);
     vm_set_mode_func(vm, mode_event, qmp);
+    vm_set_adaptive_func(vm, adaptive_event, qmp);
     vm_set_migration_func(vm, migration_event, qmp);
 }
 

@@ -13,6 +13,7 @@
 #include "core/symbols.h"
 #include "devices/lapic.h"
 #include "kvm/kvm.h"
+#include "vm/adaptive-watch.h"
 #include "vm/board.h"
 #include "vm/boot.h"
 #include "vm/migration.h"
@@ -36,6 +37,7 @@ struct Vm {
     bool wants_engine_apic;
     Run *run;
     Switcher *switcher;
+    AdaptiveWatch *adaptive; /* NULL: off */
     Migration *migration;
     Board *board;
     PciDevices *devices;
@@ -43,11 +45,12 @@ struct Vm {
     Symbols *symbols; /* of the guest's kernel, for the profile, or NULL */
     VmEventFunc event_func; /* may be NULL */
     VmModeFunc mode_func;   /* the same */
+    VmAdaptiveFunc adaptive_func; /* the same */
     VmMigrationFunc migration_func; /* the same */
     bool has_migration_events;
     VmDebugFunc debug_func; /* the same */
     VmGdbserverFunc gdbserver_func; /* the same */
-    void *event_opaque, *mode_opaque, *migration_opaque, *debug_opaque, *gdbserver_opaque;
+    void *event_opaque, *mode_opaque, *adaptive_opaque, *migration_opaque, *debug_opaque, *gdbserver_opaque;
 
     /* Under the lock. */
     unsigned nholds; /* > 0: the guest and its time stand still */
@@ -454,6 +457,21 @@ static bool vm_has_ended(void *opaque)
     return vm->has_ended;
 }
 
+static bool adaptive_runs(void *opaque)
+{
+    Vm *vm = opaque;
+    return !vm->is_stopped && !vm->nholds && !vm->has_ended;
+}
+
+static void adaptive_counters(void *opaque, CpuCounterFunc *row, void *row_opaque) { vm_counters(opaque, row, row_opaque); }
+
+static void adaptive_decided(void *opaque, const AdaptiveDecision *decision)
+{
+    Vm *vm = opaque;
+    if (vm->adaptive_func && !vm->has_ended)
+        vm->adaptive_func(vm->adaptive_opaque, decision);
+}
+
 static void wire_nmi(void *opaque, unsigned cpu)
 {
     Vm *vm = opaque;
@@ -677,9 +695,13 @@ int vm_run(Vm *vm, char **out_message)
         g_mutex_unlock(&vm->lock);
     }
     run_start(vm->run, vm->board);
+    if (vm->config->modes.adaptive)
+        vm->adaptive = adaptive_watch_new(&(AdaptiveWires){ .switcher = vm->switcher, .modes = &vm->config->modes, .runs = adaptive_runs,
+                                                            .counters = adaptive_counters, .decided = adaptive_decided, .opaque = vm });
     if (vm->is_incoming)
         incoming_begin(vm);
     g_main_loop_run(vm->loop);
+    g_clear_pointer(&vm->adaptive, adaptive_watch_free);
 
     chardevs_each(vm, chardev_cancel);
     bool is_finished = run_finish(vm->run);
@@ -897,6 +919,12 @@ void vm_set_mode_func(Vm *vm, VmModeFunc func, void *opaque)
 {
     vm->mode_func = func;
     vm->mode_opaque = opaque;
+}
+
+void vm_set_adaptive_func(Vm *vm, VmAdaptiveFunc func, void *opaque)
+{
+    vm->adaptive_func = func;
+    vm->adaptive_opaque = opaque;
 }
 
 Chardev *vm_monitor_chardev(Vm *vm) { return vm->monitor ? vm->monitor : vm->monitor_shared; }

@@ -10,6 +10,7 @@
 
 #include "config/config.h"
 #include "core/cpu.h"
+#include "vm/adaptive.h"
 #include "vm/chardev.h"
 #include "vm/migration.h"
 #include "vm/switch.h"
@@ -86,6 +87,10 @@ void vm_set_debug_func(Vm *vm, VmDebugFunc func, void *opaque);
 typedef gboolean (*VmGdbserverFunc)(void *opaque, const char *where, GError **error);
 void vm_set_gdbserver_func(Vm *vm, VmGdbserverFunc func, void *opaque);
 gboolean vm_gdbserver(Vm *vm, const char *where, GError **error);
+
+/* monitor.adaptive has decided; @decision lives for the call.  Main thread, no lock held. */
+typedef void (*VmAdaptiveFunc)(void *opaque, const AdaptiveDecision *decision);
+void vm_set_adaptive_func(Vm *vm, VmAdaptiveFunc func, void *opaque); /* before vm_run() */
 
 /* vm_monitor_chardev: where the human monitor talks, or NULL; shared with a serial port when -serial mon:… says so. */
 Chardev *vm_monitor_chardev(Vm *vm);

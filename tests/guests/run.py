@@ -86,6 +86,7 @@ def small_guest_test(name, status, lines, segue_only=False):
 
 
 small_guest_test("hello", 1, ["hello from the guest, multiboot magic 2badb002"])
+small_guest_test("phases", 1, ["phase 1 compute", "phase 1 tables", "phase 1 tpr", "phases done"])
 small_guest_test("exit-code", 43, [])
 small_guest_test("ud", 1, ["undefined instructions seen: 1001"])
 small_guest_test("smc", 1, ["immediate rewritten before each call: ok", "string store into code: ok"])
