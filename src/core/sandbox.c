@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,6 +32,7 @@ enum {
     DISK = 1u << SANDBOX_DISK,
     OPEN = 1u << 8,    /* SANDBOX_MAIN, with may_open */
     LIMITS = 1u << 9,  /* with may_set_limits */
+    NET = 1u << 10,    /* with may_network */
 };
 
 /* The calls that need no look at their arguments. */
@@ -76,15 +78,15 @@ static const struct {
     /* a new engine while the guest runs: its code cache */
     { SCMP_SYS(memfd_create), MAIN }, { SCMP_SYS(ftruncate), MAIN },
     /* files and connections that monitors, migration and a change of mode need */
-    { SCMP_SYS(open), OPEN },    { SCMP_SYS(openat), OPEN },   { SCMP_SYS(creat), OPEN },   { SCMP_SYS(stat), OPEN },
-    { SCMP_SYS(lstat), OPEN },   { SCMP_SYS(statx), OPEN },    { SCMP_SYS(statfs), OPEN },  { SCMP_SYS(fstatfs), OPEN },
+    { SCMP_SYS(open), OPEN },    { SCMP_SYS(openat), OPEN },   { SCMP_SYS(creat), OPEN },   { SCMP_SYS(stat), OPEN | NET },
+    { SCMP_SYS(lstat), OPEN },   { SCMP_SYS(statx), OPEN | NET },    { SCMP_SYS(statfs), OPEN },  { SCMP_SYS(fstatfs), OPEN },
     { SCMP_SYS(access), OPEN },  { SCMP_SYS(faccessat), OPEN }, { SCMP_SYS(faccessat2), OPEN }, { SCMP_SYS(readlink), OPEN },
     { SCMP_SYS(readlinkat), OPEN }, { SCMP_SYS(getdents64), OPEN }, { SCMP_SYS(getcwd), OPEN }, { SCMP_SYS(rename), OPEN },
     { SCMP_SYS(renameat), OPEN }, { SCMP_SYS(renameat2), OPEN }, { SCMP_SYS(link), OPEN },  { SCMP_SYS(linkat), OPEN },
     { SCMP_SYS(mkdir), OPEN },   { SCMP_SYS(mkdirat), OPEN },  { SCMP_SYS(umask), OPEN },   { SCMP_SYS(chmod), OPEN },
     { SCMP_SYS(fchmod), OPEN },  { SCMP_SYS(fchmodat), OPEN }, { SCMP_SYS(flock), OPEN },   { SCMP_SYS(fadvise64), OPEN },
     { SCMP_SYS(sendfile), OPEN }, { SCMP_SYS(copy_file_range), OPEN }, { SCMP_SYS(splice), OPEN }, { SCMP_SYS(socket), OPEN },
-    { SCMP_SYS(connect), OPEN }, { SCMP_SYS(bind), OPEN },     { SCMP_SYS(sendmmsg), OPEN }, { SCMP_SYS(recvmmsg), OPEN },
+    { SCMP_SYS(connect), OPEN | NET }, { SCMP_SYS(bind), OPEN | NET },     { SCMP_SYS(sendmmsg), OPEN }, { SCMP_SYS(recvmmsg), OPEN },
     /* the host's resources */
     { SCMP_SYS(setpriority), LIMITS }, { SCMP_SYS(sched_setaffinity), LIMITS }, { SCMP_SYS(sched_setscheduler), LIMITS },
     { SCMP_SYS(sched_setparam), LIMITS }, { SCMP_SYS(sched_setattr), LIMITS }, { SCMP_SYS(setrlimit), LIMITS },
@@ -126,7 +128,10 @@ static const struct {
     { SCMP_SYS(tgkill), ALL, 0, { { 0, WHOLE, OWN_PID } } },
     { SCMP_SYS(prlimit64), ALL, 0, { { 2, UINT64_MAX, 0 } } }, /* reading a limit */
     { SCMP_SYS(newfstatat), ALL, 0, { { 3, AT_EMPTY_PATH, AT_EMPTY_PATH } } }, /* libc's fstat */
-    { SCMP_SYS(newfstatat), OPEN, 0, { { 0, 0, 0 } } },
+    { SCMP_SYS(newfstatat), OPEN | NET, 0, { { 0, 0, 0 } } },
+    /* The guest's network: sockets, and /etc/resolv.conf and tftp= to read. */
+    { SCMP_SYS(socket), NET, 0, { { 0, WHOLE, AF_INET } } },
+    { SCMP_SYS(openat), NET, 0, { { 2, O_ACCMODE | O_CREAT | O_TRUNC | O_TMPFILE, O_RDONLY } } },
     { SCMP_SYS(ioctl), ALL, 0, { { 1, 0xff00, KVM_TYPE << 8 } } },
     { SCMP_SYS(ioctl), ALL, 0, { { 1, WHOLE, TCGETS } } },
     { SCMP_SYS(ioctl), ALL, 0, { { 1, WHOLE, TCSETS } } },
@@ -178,7 +183,8 @@ static GLogWriterOutput warning_write(GLogLevelFlags level, const GLogField *fie
 static bool is_for(unsigned who, SandboxRole wanted)
 {
     return who & 1u << wanted || (wanted == SANDBOX_MAIN && ((who & OPEN && params.may_open) ||
-                                                             (who & LIMITS && params.may_set_limits)));
+                                                             (who & LIMITS && params.may_set_limits) ||
+                                                             (who & NET && params.may_network)));
 }
 
 static int rule_add(scmp_filter_ctx filter, int refusal, int number, const ArgumentRule *rule)

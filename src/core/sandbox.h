@@ -20,6 +20,7 @@ typedef enum SandboxRole {
 typedef struct SandboxParams {
     bool is_required;   /* the user asked: a host without seccomp is an error and not a note in the log */
     bool may_open;      /* SANDBOX_MAIN opens files and makes sockets: monitors, migration, a change of mode */
+    bool may_network;   /* SANDBOX_MAIN makes IPv4 sockets, and opens files to read: the guest's network */
     bool may_spawn;     /* SANDBOX_MAIN starts other programs, and so has no list at all, but no new privileges */
     bool may_set_limits; /* SANDBOX_MAIN sets priorities, affinity and limits */
     void (*at_end)(void); /* before the process ends by a violation, in a signal handler on any thread; may be NULL */

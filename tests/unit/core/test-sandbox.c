@@ -22,7 +22,7 @@
 #include "core/sandbox.h"
 
 enum { MAIN = 1 << SANDBOX_MAIN, VCPU = 1 << SANDBOX_VCPU, DISK = 1 << SANDBOX_DISK, ALL = MAIN | VCPU | DISK, NONE = 0 };
-enum { OPEN = 1, SPAWN = 2, LIMITS = 4 };
+enum { OPEN = 1, SPAWN = 2, LIMITS = 4, NET = 8 };
 
 static int fds[2]; /* a pipe */
 static pid_t parent;
@@ -37,6 +37,7 @@ static long try_creat(void) { return open("/tmp", O_TMPFILE | O_RDWR, 0600); }
 static long try_stat(void) { struct stat st; return stat("/", &st); }
 static long try_fstat(void) { struct stat st; return fstat(fds[0], &st); }
 static long try_socket(void) { return socket(AF_UNIX, SOCK_STREAM, 0); }
+static long try_socket_ip(void) { return socket(AF_INET, SOCK_STREAM, 0); }
 static long try_ptrace(void) { return ptrace(PTRACE_TRACEME, 0, 0, 0); }
 static long try_vm_read(void) { return syscall(SYS_process_vm_readv, getpid(), NULL, 0, NULL, 0, 0); }
 static long try_kill(void) { return kill(parent, 0); }
@@ -85,10 +86,10 @@ static const struct {
     const char *name; /* of the system call that is refused */
     long (*call)(void);
     unsigned roles;  /* in which it goes through */
-    unsigned more;   /* OPEN, SPAWN, LIMITS that make it go through in SANDBOX_MAIN */
+    unsigned more;   /* OPEN, SPAWN, LIMITS, NET that make it go through in SANDBOX_MAIN */
 } rows[] = {
     { "execve", try_execve, NONE, SPAWN },   { "fork", try_fork, NONE, SPAWN },     { "clone", try_clone_process, NONE, SPAWN },
-    { "openat", try_open, NONE, OPEN },      { "openat", try_creat, NONE, OPEN },   { "newfstatat", try_stat, NONE, OPEN },
+    { "openat", try_open, NONE, OPEN | NET },      { "openat", try_creat, NONE, OPEN },   { "newfstatat", try_stat, NONE, OPEN | NET },
     { "newfstatat", try_fstat, ALL, 0 },     { "socket", try_socket, NONE, OPEN },  { "ptrace", try_ptrace, NONE, 0 },
     { "process_vm_readv", try_vm_read, NONE, 0 }, { "kill", try_kill, NONE, SPAWN }, { "tgkill", try_kill_other, NONE, 0 },
     { "tgkill", try_kill_own, ALL, 0 },      { "setuid", try_setuid, NONE, 0 },     { "mount", try_mount, NONE, 0 },
@@ -99,6 +100,7 @@ static const struct {
     { "prctl", try_dumpable, NONE, 0 },      { "memfd_create", try_memfd, MAIN, 0 }, { "timerfd_create", try_timer, MAIN, 0 },
     { "setpriority", try_nice, NONE, LIMITS }, { "malloc", try_malloc, ALL, 0 },    { "clone3", try_thread, MAIN, 0 },
     { "memfd_create", try_code_cache, MAIN, 0 }, { "memfd_create", try_library, MAIN, 0 },
+    { "socket", try_socket_ip, NONE, OPEN | NET },
 };
 
 static void at_end(void)
@@ -122,7 +124,7 @@ static int child_run(unsigned row, SandboxRole role, unsigned more, char *out_te
             _exit(98);
         page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (!sandbox_start(&(SandboxParams){ .is_required = true, .may_open = more & OPEN, .may_spawn = more & SPAWN,
-                                             .may_set_limits = more & LIMITS, .at_end = at_end }, &error)) {
+                                             .may_set_limits = more & LIMITS, .may_network = more & NET, .at_end = at_end }, &error)) {
             fprintf(stderr, "%s\n", error->message);
             _exit(77);
         }
@@ -166,7 +168,7 @@ END_TEST
 /* Each option gives its own calls to the main loop, and nothing to the others. */
 START_TEST(option_allows)
 {
-    for (unsigned more = OPEN; more <= LIMITS; more <<= 1) {
+    for (unsigned more = OPEN; more <= NET; more <<= 1) {
         if (more != SPAWN)
             row_check((unsigned)_i, SANDBOX_MAIN, more, rows[_i].roles & MAIN || rows[_i].more & more);
         else if (rows[_i].more & more)
