@@ -1,5 +1,5 @@
-/* Saved state of a virtio device on PCI: the transport's registers, status, features, queues.  The kinds of device have none of their own
- * while no request is on its way; what they tell the driver of themselves is compared. */
+/* Saved state of a virtio device on PCI: the transport's registers, status, features, queues.  Few kinds of device have any of their
+ * own while no request is on its way; what they tell the driver of themselves is compared. */
 #include <string.h>
 
 #include "devices/virtio-pci-int.h"
@@ -53,6 +53,8 @@ static void state_visit(void *opaque, Stream *stream)
     VirtioPci *pci = opaque;
     VirtioDevice *device = pci->device;
     VirtioPciState *s = &pci->s;
+    if (device->ops->visit)
+        device->ops->visit(device, stream);
     config_compare(device, stream);
     if (!stream_is_ok(stream))
         return;

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "core/stream.h"
 #include "devices/virtio-queue.h"
 
 #define VIRTIO_MAX_QUEUES 8
@@ -37,6 +38,7 @@ typedef struct VirtioOps {
     void (*notify)(VirtioDevice *device, unsigned queue); /* the driver may have added buffers; only after DRIVER_OK */
     void (*config_read)(VirtioDevice *device, uint8_t *out_config); /* fills config_size bytes */
     void (*config_write)(VirtioDevice *device, unsigned offset, unsigned size, uint32_t value); /* may be NULL */
+    void (*visit)(VirtioDevice *device, Stream *stream); /* saved state of its kind, which config_read may depend on; may be NULL */
     void (*reset)(VirtioDevice *device); /* before the queues are reset; may be NULL */
 } VirtioOps;
 
