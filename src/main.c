@@ -77,6 +77,7 @@ static gboolean sandbox_begin(const Config *config, GError **error)
     const SandboxConfig *sandbox = &config->sandbox;
     SandboxParams params = {
         .is_required = sandbox->is_required, .may_spawn = sandbox->spawn || has_program, .may_set_limits = sandbox->resources, .at_end = terminal_restore,
+        .may_network = config->netdevs->len != 0,
         .may_open = sandbox->files == SANDBOX_FILES_ALLOW || (sandbox->files == SANDBOX_FILES_AUTO && (has_monitor || has_modes || has_guest_files)),
     };
     return sandbox->is_off || sandbox_start(&params, error);

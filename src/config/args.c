@@ -254,13 +254,6 @@ static gboolean arg_device(Config *config, const char *value, GError **error)
     return item_add(config, "-device", value, error);
 }
 
-static gboolean arg_net(Config *config, const char *value, GError **error)
-{
-    if (!strcmp(value, "none"))
-        return TRUE;
-    return usage(error, "-net %s: network devices are not in this version; use -net none", value);
-}
-
 static gboolean arg_log(Config *config, const char *value, GError **error)
 {
     if (!strcmp(value, "help") || !strcmp(value, "?")) {
@@ -397,13 +390,6 @@ static gboolean arg_no_drive(Config *config, const char *value, GError **error)
     return usage(error, "%s: IDE disks and -blockdev are not in this version; use -drive if=virtio,format=raw,file=PATH", value);
 }
 
-static gboolean arg_no_netdev(Config *config, const char *value, GError **error)
-{
-    if (!strcmp(value, "none"))
-        return TRUE;
-    return usage(error, "-netdev, -nic: network devices are not in this version; use -nic none");
-}
-
 static gboolean arg_no_option(Config *config, const char *value, GError **error)
 {
     return usage(error, "%s: this option is known but not in this version", value);
@@ -453,9 +439,9 @@ static const ArgRow arg_rows[] = {
     { "D", "FILE", arg_log_path, "log to a file instead of stderr" },
     { "symbols", "FILE", arg_symbols, "names for -d prof: the guest kernel's ELF file, System.map or a copy of /proc/kallsyms" },
     { "daemonize", NULL, arg_daemonize, NULL },
-    { "net", "none", arg_net, NULL },
-    { "netdev", "…", arg_no_netdev, NULL },
-    { "nic", "none", arg_no_netdev, NULL },
+    { "nic", "user[,hostfwd=tcp::PORT-:PORT][,mac=…]|none", nic_args_parse, "network card on a private network; the host is 10.0.2.2 there" },
+    { "netdev", "user,id=ID[,hostfwd=…][,restrict=on]", netdev_args_parse, "the network alone, for -device virtio-net-pci,netdev=ID" },
+    { "net", "nic|user|none", net_args_parse, NULL },
     { "drive", "file=PATH,if=virtio[,format=raw][,snapshot=on][,readonly=on]", arg_drive, "disk image" },
     { "hda", "FILE", arg_no_drive, NULL },
     { "hdb", "FILE", arg_no_drive, NULL },

@@ -192,6 +192,12 @@ static gboolean device_virtio_rng(Config *config, ConfigItem *item, GError **err
     return opts_done(item->props, "rng", error);
 }
 
+static gboolean device_virtio_net(Config *config, ConfigItem *item, GError **error)
+{
+    take_harmless(item);
+    return net_device_add(config, item->driver, item->id, item->props, error);
+}
+
 /* The bus of virtconsole; the function itself comes with the console. */
 static gboolean device_virtio_serial(Config *config, ConfigItem *item, GError **error)
 {
@@ -230,6 +236,9 @@ static const struct {
     { "virtio-blk-pci", "PCI", "disk; drive=, serial=", device_virtio_blk },
     { "virtio-blk", "PCI", "same as virtio-blk-pci", device_virtio_blk },
     { "virtio-blk-device", "PCI", "same as virtio-blk-pci", device_virtio_blk },
+    { "virtio-net-pci", "PCI", "network card; netdev=, mac=", device_virtio_net },
+    { "virtio-net", "PCI", "same as virtio-net-pci", device_virtio_net },
+    { "virtio-net-device", "PCI", "same as virtio-net-pci", device_virtio_net },
     { "virtio-rng-pci", "PCI", "entropy from the host", device_virtio_rng },
     { "virtio-rng", "PCI", "same as virtio-rng-pci", device_virtio_rng },
     { "virtio-rng-device", "PCI", "same as virtio-rng-pci", device_virtio_rng },
@@ -277,6 +286,13 @@ static gboolean check_drives(Config *config, GError **error)
                          drive->id ? drive->id : "ID");
     }
     return TRUE;
+}
+
+static gboolean check_nics(Config *config, GError **error)
+{
+    for (guint i = 0; i < config->nics->len; i++)
+        virtio_add(config, VIRTIO_KIND_NET)->nic = i;
+    return config_check_net(config, error);
 }
 
 /* Where QMP is spoken. */
@@ -428,6 +444,7 @@ static gboolean check_incoming(const Config *config, GError **error)
 
 gboolean config_check(Config *config, GError **error)
 {
-    return check_incoming(config, error) && check_accel(config, error) && check_machine(config, error) && check_devices(config, error) && check_drives(config, error) &&
+    return check_incoming(config, error) && check_accel(config, error) && check_machine(config, error) && check_devices(config, error) &&
+           check_drives(config, error) && check_nics(config, error) &&
            check_controls(config, error) && check_monitors(config, error) && check_chars(config, error);
 }

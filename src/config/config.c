@@ -78,6 +78,8 @@ Config *config_new(void)
     config->devices = g_ptr_array_new_with_free_func((GDestroyNotify)config_item_free);
     config->drives = g_ptr_array_new_with_free_func((GDestroyNotify)drive_config_free);
     config->virtio = g_ptr_array_new_with_free_func(virtio_config_free);
+    config->netdevs = g_ptr_array_new_with_free_func((GDestroyNotify)netdev_config_free);
+    config->nics = g_ptr_array_new_with_free_func((GDestroyNotify)nic_config_free);
     config->ignored = g_ptr_array_new_with_free_func(g_free);
     config->rtc_base = -1;
     config->controls = g_ptr_array_new_with_free_func((GDestroyNotify)char_config_free);
@@ -115,6 +117,8 @@ void config_free(Config *config)
     g_ptr_array_free(config->devices, TRUE);
     g_ptr_array_free(config->drives, TRUE);
     g_ptr_array_free(config->virtio, TRUE);
+    g_ptr_array_free(config->netdevs, TRUE);
+    g_ptr_array_free(config->nics, TRUE);
     char_config_free(config->debugcon);
     g_free(config->debugcon_chardev);
     g_ptr_array_free(config->controls, TRUE);

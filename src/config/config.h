@@ -103,12 +103,39 @@ typedef struct DriveConfig {
 } DriveConfig;
 
 /* One virtio function, in the order of the command line; filled by check.c. */
-typedef enum VirtioKind { VIRTIO_KIND_BLK, VIRTIO_KIND_RNG, VIRTIO_KIND_CONSOLE } VirtioKind;
+typedef enum VirtioKind { VIRTIO_KIND_BLK, VIRTIO_KIND_RNG, VIRTIO_KIND_CONSOLE, VIRTIO_KIND_NET } VirtioKind;
 typedef struct VirtioConfig {
     VirtioKind kind;
     unsigned drive;      /* BLK: index into drives */
+    unsigned nic;        /* NET: index into nics */
     CharConfig *chardev; /* CONSOLE */
 } VirtioConfig;
+
+/* -netdev user: a private network behind this process. */
+typedef struct NetdevForward {
+    bool is_udp;
+    uint32_t host, guest; /* IPv4 addresses as numbers; 0: any of the host's, the guest's first by DHCP */
+    uint16_t host_port, guest_port;
+} NetdevForward;
+
+typedef struct NetdevConfig {
+    char *id;                               /* config_check() gives one to those without */
+    bool is_restricted;                     /* nothing but forwarded ports leads out */
+    uint32_t net, mask, host, dhcp, dns;    /* IPv4 addresses as numbers */
+    char *hostname, *domain, *tftp, *bootfile; /* or NULL */
+    GPtrArray *searches;                    /* char *: domains that DHCP tells the guest to search */
+    GPtrArray *forwards;                    /* of NetdevForward */
+} NetdevConfig;
+
+/* A network card. */
+typedef struct NicConfig {
+    char *id;   /* config_check() gives one to those without */
+    int netdev; /* index into netdevs, or NIC_* */
+    bool has_mac;
+    uint8_t mac[6];
+} NicConfig;
+#define NIC_NO_CABLE (-1)
+#define NIC_ON_HUB   (-2) /* until config_check() */
 
 /* -sandbox */
 typedef struct SandboxConfig {
@@ -190,6 +217,11 @@ typedef struct Config {
     bool one_insn;      /* bt translates one instruction at a time */
     GPtrArray *notices; /* char *: what the user should know, each with file:line */
 
+    GPtrArray *netdevs; /* of NetdevConfig */
+    GPtrArray *nics;    /* of NicConfig */
+    bool has_hub;       /* -net user: index hub of netdevs */
+    unsigned hub;
+
     SandboxConfig sandbox;
     char *snapshot_dir, *loadvm; /* where snapshots are; the one to start from; NULL: not given */
     char *incoming;              /* a migration's URI, or "defer"; NULL: not given */
@@ -254,6 +286,20 @@ CharConfig *char_config_from_chardev(const char *text, GError **error);
  * Returns: FALSE with VMM_ERROR_USAGE, or VMM_ERROR_NO_MODE when no execution mode that was asked for exists.
  */
 gboolean config_check(Config *config, GError **error);
+
+/* The values of -netdev, -nic and -net, and the properties of -device virtio-net-pci: add to netdevs and nics.  FALSE with VMM_ERROR_USAGE. */
+gboolean netdev_args_parse(Config *config, const char *value, GError **error);
+gboolean nic_args_parse(Config *config, const char *value, GError **error);
+gboolean net_args_parse(Config *config, const char *value, GError **error);
+gboolean net_device_add(Config *config, const char *driver, const char *id_of_card, Opts *props, GError **error);
+gboolean net_mac_parse(const char *text, uint8_t *out_mac, GError **error); /* 6 bytes */
+gboolean config_check_net(Config *config, GError **error); /* part of config_check() */
+/* netdev_forward_parse: "tcp::2222-:22".  netdev_forward_of_host: its first half, "tcp::2222".  FALSE with VMM_ERROR_USAGE. */
+gboolean netdev_forward_parse(const char *text, NetdevForward *out_forward, GError **error);
+gboolean netdev_forward_of_host(const char *text, NetdevForward *out_forward, GError **error);
+NetdevConfig *netdev_config_new(void);
+void netdev_config_free(NetdevConfig *netdev);
+void nic_config_free(NicConfig *nic);
 
 /* config_device_help: the text of -device help. */
 char *config_device_help(void);

@@ -238,10 +238,45 @@ static gboolean apply_disks(Apply *apply, GError **error)
     return TRUE;
 }
 
+/* --- network cards --- */
+
+static gboolean apply_card(Apply *apply, const char *device, GError **error)
+{
+    g_autofree char *present_key = g_strdup_printf("%s.present", device), *address_key = g_strdup_printf("%s.address", device);
+    bool is_present = false;
+    const char *connection = take_of(apply, device, "connectionType"), *chip = take_of(apply, device, "virtualDev");
+    const char *address = take(apply, address_key);
+    if (!take_bool(apply, present_key, &is_present, error))
+        return FALSE;
+    if (!is_present)
+        return TRUE;
+    NicConfig nic = { .netdev = (int)apply->config->netdevs->len };
+    if (address && !net_mac_parse(address, nic.mac, NULL))
+        return fail(apply, address_key, error, "\"%s\" must be six hexadecimal bytes, the first one even", address);
+    nic.has_mac = address != NULL;
+    if (!connection || g_ascii_strcasecmp(connection, "nat") != 0)
+        notice(apply, present_key, "the card is on a private network (connectionType = \"nat\"), the only kind in this version");
+    if (chip)
+        g_ptr_array_add(apply->config->ignored, g_strdup_printf("%s.virtualDev = %s: the card is virtio-net", device, chip));
+    g_ptr_array_add(apply->config->netdevs, netdev_config_new());
+    g_ptr_array_add(apply->config->nics, g_memdup2(&nic, sizeof nic));
+    return TRUE;
+}
+
+static gboolean apply_cards(Apply *apply, GError **error)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        g_autofree char *device = g_strdup_printf("ethernet%u", i);
+        if (!apply_card(apply, device, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 /* Hardware that can be asked for in a file, and is not in this version. */
 static gboolean apply_missing(Apply *apply, GError **error)
 {
-    static const char *const devices[] = { "ethernet0", "ethernet1", "ethernet2", "ethernet3", "floppy0", "floppy1", "parallel0" };
+    static const char *const devices[] = { "floppy0", "floppy1", "parallel0" };
     for (size_t i = 0; i < G_N_ELEMENTS(devices); i++) {
         g_autofree char *present_key = g_strdup_printf("%s.present", devices[i]);
         bool is_present = false;
@@ -297,7 +332,7 @@ gboolean vmx_apply(const VmxFile *file, Config *config, GError **error)
     gboolean is_ok = apply_modes(apply, error) && apply_machine(apply, error);
     for (unsigned i = 0; i < CONFIG_MAX_SERIAL && is_ok; i++)
         is_ok = apply_serial(apply, i, error);
-    is_ok = is_ok && apply_disks(apply, error) && apply_missing(apply, error) && apply_rest(apply, error);
+    is_ok = is_ok && apply_disks(apply, error) && apply_cards(apply, error) && apply_missing(apply, error) && apply_rest(apply, error);
     g_free(apply->folder);
     return is_ok;
 }

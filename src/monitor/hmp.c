@@ -5,6 +5,7 @@
 #include "monitor/hmp-info.h"
 #include "monitor/hmp-inspect.h"
 #include "monitor/hmp-migration.h"
+#include "monitor/hmp-net.h"
 
 typedef struct HmpCommand {
     const char *name, *alias, *args, *help;
@@ -61,6 +62,7 @@ static const struct {
     { "migrate_parameters", "its limits", hmp_info_migrate_parameters },
     { "version", "version", info_version },               { "kvm", "whether KVM runs the guest", info_kvm },
     { "name", "the guest's name", hmp_info_name },        { "block", "disks", hmp_info_block },
+    { "network", "network cards", hmp_info_network },      { "usernet", "open connections", hmp_info_usernet },
     { "chardev", "back ends", hmp_info_chardev },         { "qtree", "devices", hmp_info_devices },
     { "stats", "the engine's counters", hmp_info_stats }, { "mtree", "memory", hmp_info_mtree },
     { "profile", "where host time goes (with -d prof)", hmp_info_profile },
@@ -139,6 +141,9 @@ static const HmpCommand commands[] = {
     { "migrate_cancel", NULL, "", "end a migration; the guest goes on here", hmp_migrate_cancel },
     { "migrate_set_parameter", NULL, "NAME VALUE", "max-bandwidth N[K|M|G] a second, or downtime-limit N milliseconds", hmp_migrate_set_parameter },
     { "migrate_incoming", NULL, "URI", "under -incoming defer: where the guest comes from", hmp_migrate_incoming },
+    { "hostfwd_add", NULL, "[NETWORK] tcp|udp:[ADDRESS]:PORT-[ADDRESS]:PORT", "a port of the host that leads to the guest", hmp_hostfwd_add },
+    { "hostfwd_remove", NULL, "[NETWORK] tcp|udp:[ADDRESS]:PORT", "closes it", hmp_hostfwd_remove },
+    { "set_link", NULL, "NAME on|off", "pulls the cable out of a network card, or puts it in", hmp_set_link },
     { "sendkey", NULL, "KEYS", "accepted; there is no keyboard to press", cmd_sendkey },
 };
 
@@ -147,7 +152,7 @@ static const struct {
     const char *names; /* words */
     const char *why;
 } absent[] = {
-    { "device_add device_del drive_add drive_del netdev_add netdev_del chardev-add chardev-remove object_add object_del cpu-add set_link "
+    { "device_add device_del drive_add drive_del netdev_add netdev_del chardev-add chardev-remove object_add object_del cpu-add "
       "block_resize change eject", "devices and disks cannot be changed while the guest runs; give them on the command line" },
     { "screendump vnc set_password expire_password mouse_move mouse_button", "there is no display" },
     { "commit block_job_cancel drive_mirror drive_backup snapshot_blkdev", "disk images have no layers" },

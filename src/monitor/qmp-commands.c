@@ -132,6 +132,18 @@ static JsonNode *do_reset(const QmpMachine *machine, JsonObject *args, char **ou
 static JsonNode *do_powerdown(const QmpMachine *machine, JsonObject *args, char **out_text) { return vm_power_button(machine->vm), nothing(); }
 static JsonNode *do_nmi(const QmpMachine *machine, JsonObject *args, char **out_text) { return vm_nmi(machine->vm), nothing(); }
 
+static JsonNode *set_link(const QmpMachine *machine, JsonObject *args, char **out_text)
+{
+    JsonNode *name = args ? json_object_get_member(args, "name") : NULL, *up = args ? json_object_get_member(args, "up") : NULL;
+    bool is_ok = name && up && json_object_get_size(args) == 2 && JSON_NODE_HOLDS_VALUE(name) && JSON_NODE_HOLDS_VALUE(up) &&
+                 json_node_get_value_type(name) == G_TYPE_STRING && json_node_get_value_type(up) == G_TYPE_BOOLEAN;
+    if (!is_ok)
+        *out_text = g_strdup("set_link: 'name' must be a string and 'up' a boolean");
+    else if (!pci_devices_set_link(vm_devices(machine->vm), json_node_get_string(name), json_node_get_boolean(up)))
+        *out_text = g_strdup_printf("Device '%s' not found", json_node_get_string(name));
+    return *out_text ? NULL : nothing();
+}
+
 static JsonNode *human_monitor_command(const QmpMachine *machine, JsonObject *args, char **out_text)
 {
     g_autofree char *text = hmp_execute(machine->vm, json_object_get_string_member(args, "command-line"));
@@ -197,6 +209,7 @@ static const struct {
     { "query-jobs", qmp_query_nothing },
     { "query-block-jobs", qmp_query_nothing },
     { .name = "qom-list-types", .run = qmp_qom_list_types, .takes_any = true },
+    { .name = "set_link", .run = set_link, .takes_any = true },
     { .name = "send-key", .run = qmp_send_key, .takes_any = true },
     { "human-monitor-command", human_monitor_command, "command-line", "cpu-index" },
 };

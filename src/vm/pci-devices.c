@@ -1,11 +1,15 @@
 #include "vm/pci-devices.h"
 
+#include <string.h>
+
 #include "core/error.h"
 #include "devices/block.h"
 #include "devices/virtio-blk.h"
 #include "devices/virtio-console.h"
+#include "devices/virtio-net.h"
 #include "devices/virtio-pci.h"
 #include "devices/virtio-rng.h"
+#include "vm/netdev.h"
 
 #define FIRST_SLOT 3u
 #define LAST_SLOT 30u /* 31 is pci-testdev's */
@@ -17,6 +21,10 @@ typedef struct Function {
     VirtioBlk *blk;
     VirtioRng *rng;
     VirtioConsole *console;
+    VirtioNet *net;
+    const NicConfig *nic;
+    const NetdevConfig *network; /* NULL: no cable */
+    Netdev *netdev;
 } Function;
 
 struct PciDevices {
@@ -68,12 +76,47 @@ static VirtioDevice *blk_build(Function *function, const DriveConfig *drive, GEr
     return virtio_blk_device(function->blk);
 }
 
+static bool net_receive(void *opaque, const uint8_t *frame, size_t size)
+{
+    Function *function = opaque;
+    return !function->owner->is_held && virtio_net_receive(function->net, frame, size);
+}
+
+static void net_send(void *opaque, const uint8_t *frame, size_t size) { netdev_send(((Function *)opaque)->netdev, frame, size); }
+
+static void net_can_receive(void *opaque)
+{
+    Function *function = opaque;
+    if (function->netdev)
+        netdev_can_receive(function->netdev);
+}
+
+static VirtioDevice *net_build(Function *function, const Config *config, const NicConfig *nic, GError **error)
+{
+    const PciDevicesWires *wires = &function->owner->wires;
+    function->nic = nic;
+    if (nic->netdev >= 0) {
+        function->network = g_ptr_array_index(config->netdevs, nic->netdev);
+        function->netdev = netdev_new(function->network,
+                                      &(NetdevWires){ .clock = wires->clock, .lock = wires->lock, .receive = net_receive, .opaque = function },
+                                      error);
+        if (!function->netdev)
+            return NULL;
+    }
+    VirtioNetWires net = { .ram = wires->ram, .send = function->netdev ? net_send : NULL, .can_receive = net_can_receive, .opaque = function };
+    memcpy(net.mac, nic->mac, sizeof net.mac);
+    function->net = virtio_net_new(&net);
+    return virtio_net_device(function->net);
+}
+
 static VirtioDevice *function_build(Function *function, const Config *config, const VirtioConfig *virtio, GError **error)
 {
     const PciDevicesWires *wires = &function->owner->wires;
     switch (virtio->kind) {
     case VIRTIO_KIND_BLK:
         return blk_build(function, g_ptr_array_index(config->drives, virtio->drive), error);
+    case VIRTIO_KIND_NET:
+        return net_build(function, config, g_ptr_array_index(config->nics, virtio->nic), error);
     case VIRTIO_KIND_RNG:
         function->rng = virtio_rng_new(wires->ram);
         return virtio_rng_device(function->rng);
@@ -114,7 +157,9 @@ void pci_devices_free(PciDevices *devices)
         return;
     for (unsigned i = 0; i < devices->nfunctions; i++) {
         Function *function = &devices->function[i];
+        netdev_free(function->netdev);
         virtio_pci_free(function->pci);
+        virtio_net_free(function->net);
         virtio_blk_free(function->blk);
         virtio_rng_free(function->rng);
         virtio_console_free(function->console);
@@ -141,4 +186,46 @@ void pci_devices_hold(PciDevices *devices, bool is_held)
     devices->is_held = is_held;
     if (!is_held && devices->wires.console)
         chardev_ready(devices->wires.console);
+    for (unsigned i = 0; !is_held && i < devices->nfunctions; i++)
+        if (devices->function[i].netdev)
+            netdev_can_receive(devices->function[i].netdev);
+}
+
+static Function *card_find(PciDevices *devices, const char *name)
+{
+    for (unsigned i = 0; i < devices->nfunctions; i++) {
+        Function *function = &devices->function[i];
+        if (function->net && (!strcmp(function->nic->id, name) || (function->network && !strcmp(function->network->id, name))))
+            return function;
+    }
+    return NULL;
+}
+
+bool pci_devices_set_link(PciDevices *devices, const char *name, bool is_up)
+{
+    Function *function = card_find(devices, name);
+    if (!function)
+        return false;
+    g_mutex_lock(devices->wires.lock);
+    virtio_net_set_link(function->net, is_up);
+    g_mutex_unlock(devices->wires.lock);
+    return true;
+}
+
+Netdev *pci_devices_network(PciDevices *devices, const char *name)
+{
+    Function *function = name ? card_find(devices, name) : NULL;
+    for (unsigned i = 0; !name && !function && i < devices->nfunctions; i++)
+        if (devices->function[i].netdev)
+            function = &devices->function[i];
+    return function ? function->netdev : NULL;
+}
+
+void pci_devices_each_card(PciDevices *devices, PciCardFunc func, void *opaque)
+{
+    for (unsigned i = 0; i < devices->nfunctions; i++) {
+        Function *function = &devices->function[i];
+        if (function->net)
+            func(opaque, function->nic, virtio_net_link(function->net), function->network, function->netdev);
+    }
 }

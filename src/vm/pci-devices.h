@@ -4,10 +4,12 @@
 #pragma once
 
 #include "config/config.h"
+#include "core/clock.h"
 #include "core/ram.h"
 #include "core/stream.h"
 #include "devices/pci.h"
 #include "vm/chardev.h"
+#include "vm/netdev.h"
 
 typedef struct PciDevices PciDevices;
 
@@ -15,6 +17,7 @@ typedef struct PciDevicesWires {
     PciBus *bus;
     const Ram *ram;
     GMutex *lock;     /* the machine lock */
+    Clock *clock;
     Chardev *console; /* of the virtconsole, or NULL */
 } PciDevicesWires;
 
@@ -31,3 +34,10 @@ void pci_devices_drain(PciDevices *devices);
 void pci_devices_each_state(PciDevices *devices, void (*func)(void *opaque, const StateOps *ops, int instance, void *device), void *opaque);
 /* pci_devices_hold: while held, devices take no input from outside.  Machine lock held. */
 void pci_devices_hold(PciDevices *devices, bool is_held);
+
+/* Network cards, for monitors; main thread, machine lock not held.  @name: of the card or of its network; for pci_devices_network(), NULL is the first.
+ * Return false or NULL when there is none. */
+bool pci_devices_set_link(PciDevices *devices, const char *name, bool is_up);
+Netdev *pci_devices_network(PciDevices *devices, const char *name);
+typedef void (*PciCardFunc)(void *opaque, const NicConfig *nic, bool is_up, const NetdevConfig *network, Netdev *netdev); /* NULLs: no cable */
+void pci_devices_each_card(PciDevices *devices, PciCardFunc func, void *opaque);

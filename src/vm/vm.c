@@ -609,7 +609,7 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     if (!vm->board)
         return NULL;
     vm->devices = pci_devices_new(config, &(PciDevicesWires){ .bus = board_pci(vm->board), .ram = vm->ram, .lock = &vm->lock,
-                                                              .console = vm->console },
+                                                              .clock = vm->clock, .console = vm->console },
                                   error);
     if (!vm->devices)
         return NULL;
@@ -899,6 +899,7 @@ const Config *vm_config(const Vm *vm) { return vm->config; }
 
 const char *vm_mode_name(const Vm *vm) { return plan_mode_name(switcher_mode(vm->switcher)); }
 
+PciDevices *vm_devices(Vm *vm) { return vm->devices; }
 Switcher *vm_switcher(Vm *vm) { return vm->switcher; }
 
 Migration *vm_migration(Vm *vm) { return vm->migration; }

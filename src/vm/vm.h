@@ -13,6 +13,7 @@
 #include "vm/adaptive.h"
 #include "vm/chardev.h"
 #include "vm/migration.h"
+#include "vm/pci-devices.h"
 #include "vm/switch.h"
 
 typedef struct Vm Vm;
@@ -51,6 +52,7 @@ const Config *vm_config(const Vm *vm);
 const char *vm_mode_name(const Vm *vm);
 Migration *vm_migration(Vm *vm); /* savevm, loadvm, migrate */
 const char *vm_snapshot_dir(const Vm *vm); /* NULL: none was given */
+PciDevices *vm_devices(Vm *vm);
 Switcher *vm_switcher(Vm *vm); /* modes, and changing them */
 
 /* What happened to the machine, for monitors. */

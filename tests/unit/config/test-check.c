@@ -41,6 +41,11 @@ static const struct {
     { "-drive|if=none,file=a,id=d", VMM_ERROR_USAGE, "no -device uses it" },
     { "-device|virtio-blk-pci,drive=d", VMM_ERROR_USAGE, "names no -drive" },
     { "-drive|if=virtio,file=a,id=d|-device|virtio-blk-pci,drive=d", VMM_ERROR_USAGE, "in use already" },
+    { "-net|user", VMM_ERROR_USAGE, "no card is on this network" },
+    { "-netdev|user,id=n", VMM_ERROR_USAGE, "no card is on this network" },
+    { "-device|virtio-net-pci,netdev=x", VMM_ERROR_USAGE, "no -netdev has this id" },
+    { "-netdev|user,id=n|-device|virtio-net-pci,netdev=n|-device|virtio-net-pci,netdev=n", VMM_ERROR_USAGE, "two cards on one network" },
+    { "-nic|user,id=n|-nic|user,id=n", VMM_ERROR_USAGE, "two networks of this name" },
     { "-device|virtconsole", VMM_ERROR_USAGE, "chardev=ID is missing" },
 };
 
@@ -51,6 +56,31 @@ START_TEST(refused_row)
     ck_assert_msg(!parse_and_check(config, refused[_i].line, &error), "%s: accepted", refused[_i].line);
     ck_assert_msg(g_error_matches(error, VMM_ERROR, refused[_i].code), "%s: code %d", refused[_i].line, error->code);
     ck_assert_msg(strstr(error->message, refused[_i].message) != NULL, "%s: '%s'", refused[_i].line, error->message);
+}
+END_TEST
+
+START_TEST(networks)
+{
+    g_autoptr(Config) config = config_new();
+    g_autoptr(GError) error = NULL;
+    ck_assert_msg(parse_and_check(config, "-nic|none|-net|nic,model=virtio,macaddr=02:00:00:00:00:07|-net|user,hostfwd=tcp:127.0.0.1:2222-:22|"
+                                          "-netdev|user,id=n,net=192.168.7.0/25,dns=192.168.7.9|-device|virtio-net-pci,netdev=n,id=card", &error),
+                  "%s", error ? error->message : "");
+    ck_assert_uint_eq(config->nics->len, 2);
+    const NicConfig *first = g_ptr_array_index(config->nics, 0), *second = g_ptr_array_index(config->nics, 1);
+    const NetdevConfig *hub = g_ptr_array_index(config->netdevs, first->netdev), *own = g_ptr_array_index(config->netdevs, second->netdev);
+    ck_assert_uint_eq(first->mac[5], 7);
+    ck_assert_uint_eq(second->mac[5], 0x57);
+    ck_assert_str_eq(second->id, "card");
+    ck_assert_uint_eq(hub->host, 0x0a000202);
+    ck_assert_uint_eq(own->mask, 0xffffff80);
+    ck_assert_uint_eq(own->host, 0xc0a80702);
+    ck_assert_uint_eq(own->dns, 0xc0a80709);
+    const NetdevForward *forward = g_ptr_array_index(hub->forwards, 0);
+    ck_assert_uint_eq(forward->host, 0x7f000001);
+    ck_assert_uint_eq(forward->host_port, 2222);
+    ck_assert_uint_eq(forward->guest, 0);
+    ck_assert_uint_eq(forward->guest_port, 22);
 }
 END_TEST
 
@@ -131,6 +161,7 @@ int main(void)
 {
     Suite *suite = suite_create("check");
     TCase *tcase = tcase_create("all");
+    tcase_add_test(tcase, networks);
     tcase_add_loop_test(tcase, refused_row, 0, G_N_ELEMENTS(refused));
     tcase_add_loop_test(tcase, place_row, 0, G_N_ELEMENTS(places));
     tcase_add_test(tcase, modes_keep_their_order);

@@ -27,6 +27,7 @@ static const struct {
     { "monitor.virtual_mmu = \"fast\"\n", "must be one of automatic, software, hardware" },
     { "monitor.magic = \"1\"\n", "t.vmx:1: monitor.magic: unknown key" },
     { "monitor.virtual_exec = \"software\"\nmonitor.virtual_mmu = \"hardware\"\n", "contradict" },
+    { "ethernet0.present = \"TRUE\"\nethernet0.address = \"00:50:56:zz:00:01\"\n", "t.vmx:2: ethernet0.address" },
     { "scsi0:0.fileName = \"a.vmdk\"\n", "qemu-img convert" },
     { "serial0.present = \"TRUE\"\nserial0.fileType = \"device\"\nserial0.fileName = \"/dev/ttyS0\"\n", "t.vmx:2: serial0.fileType" },
     { "tools.syncTime = \"FALSE\"\nsomething = \"1\"\n", NULL },
