@@ -53,6 +53,7 @@ void drive_config_free(DriveConfig *drive)
         return;
     g_free(drive->id);
     g_free(drive->path);
+    g_free(drive->format);
     g_free(drive->serial);
     g_free(drive);
 }

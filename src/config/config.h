@@ -96,6 +96,7 @@ typedef struct ConfigItem {
 typedef struct DriveConfig {
     char *id;     /* NULL when not given */
     char *path;
+    char *format; /* as qemu-nbd names it; NULL: raw */
     char *serial; /* NULL: none */
     bool is_virtio;    /* if=virtio: a disk of its own; otherwise a -device names it */
     bool is_read_only, is_snapshot;
@@ -249,6 +250,8 @@ void drive_config_free(DriveConfig *drive);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DriveConfig, drive_config_free)
 
 /* drive_config_parse: the value of -drive.  NULL with VMM_ERROR_USAGE. */
+/* drive_format_of: what the end of @path says: "disk.qcow2" is "qcow2"; NULL: raw. */
+const char *drive_format_of(const char *path);
 DriveConfig *drive_config_parse(const char *text, GError **error);
 
 /**

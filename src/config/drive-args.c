@@ -4,10 +4,24 @@
 #include "config/config.h"
 #include "core/error.h"
 
-static gboolean usage(GError **error, const char *path, const char *text)
+static gboolean refuse(GError **error, const char *path, const char *text)
 {
     g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "-drive file=%s: %s", path ? path : "", text);
     return FALSE;
+}
+
+static const struct {
+    const char *name, *suffix;
+} formats[] = { { "qcow2", ".qcow2" }, { "vmdk", ".vmdk" }, { "vdi", ".vdi" }, { "vpc", ".vhd" }, { "vpc", ".vpc" }, { "vhdx", ".vhdx" },
+                { "qed", ".qed" },     { "qcow", ".qcow" } };
+
+const char *drive_format_of(const char *path)
+{
+    g_autofree char *lower = g_ascii_strdown(path, -1);
+    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
+        if (g_str_has_suffix(lower, formats[i].suffix))
+            return formats[i].name;
+    return NULL;
 }
 
 DriveConfig *drive_config_parse(const char *text, GError **error)
@@ -29,18 +43,23 @@ DriveConfig *drive_config_parse(const char *text, GError **error)
         !opts_done(opts, "file if format id serial snapshot readonly media index cache discard", error))
         return NULL;
     if (!drive->path || !drive->path[0]) {
-        usage(error, drive->path, "the path is missing");
+        refuse(error, drive->path, "the path is missing");
         return NULL;
     }
     if (!bus || (strcmp(bus, "virtio") != 0 && strcmp(bus, "none") != 0)) {
-        usage(error, drive->path, "only if=virtio and if=none are in this version");
+        refuse(error, drive->path, "only if=virtio and if=none are in this version");
         return NULL;
     }
     drive->is_virtio = !strcmp(bus, "virtio");
-    if (format && strcmp(format, "raw") != 0) {
-        usage(error, drive->path, "only format=raw is in this version; convert with qemu-img convert -O raw");
+    bool is_known = !format || !strcmp(format, "raw");
+    for (size_t i = 0; i < G_N_ELEMENTS(formats) && !is_known; i++)
+        is_known = !strcmp(format, formats[i].name);
+    if (!is_known) {
+        g_autofree char *text = g_strdup_printf("format=%s is not in this version; known: raw qcow2 vmdk vdi vpc vhdx qed qcow", format);
+        refuse(error, drive->path, text);
         return NULL;
     }
+    drive->format = g_strdup(!format ? drive_format_of(drive->path) : strcmp(format, "raw") != 0 ? format : NULL);
     if (media && !strcmp(media, "cdrom"))
         drive->is_read_only = true;
     return g_steal_pointer(&drive);

@@ -9,6 +9,7 @@ typedef struct Apply {
     Config *config;
     char *folder;
     bool is_seen[VMX_MAX_LINES + 1]; /* by line number: a handler took the key */
+    bool has_disk_note;
 } Apply;
 
 static gboolean fail(const Apply *apply, const char *key, GError **error, const char *format, ...) G_GNUC_PRINTF(4, 5);
@@ -208,13 +209,13 @@ static gboolean apply_disk(Apply *apply, const char *device, GError **error)
     }
     if (!name || !*name)
         return fail(apply, present_key, error, "%s is missing", name_key);
-    g_autofree char *lower = g_ascii_strdown(name, -1);
-    if (g_str_has_suffix(lower, ".vmdk"))
-        return fail(apply, name_key, error, "\"%s\": .vmdk is not in this version; convert it: qemu-img convert -O raw \"%s\" disk.img", name,
-                    name);
     DriveConfig *drive = g_new0(DriveConfig, 1);
     drive->id = g_strdup(device);
     drive->path = path_of(apply, name);
+    drive->format = g_strdup(is_cdrom ? NULL : drive_format_of(name));
+    if (!apply->has_disk_note)
+        notice(apply, name_key, "disks and CD images are virtio disks here, whatever their controller");
+    apply->has_disk_note = true;
     drive->is_virtio = true; /* whatever the controller's name: virtio is the disk that the board has */
     drive->is_read_only = is_cdrom;
     drive->is_snapshot = mode && strstr(mode, "nonpersistent");
@@ -245,14 +246,17 @@ static gboolean apply_card(Apply *apply, const char *device, GError **error)
     g_autofree char *present_key = g_strdup_printf("%s.present", device), *address_key = g_strdup_printf("%s.address", device);
     bool is_present = false;
     const char *connection = take_of(apply, device, "connectionType"), *chip = take_of(apply, device, "virtualDev");
-    const char *address = take(apply, address_key);
+    const char *address = take(apply, address_key), *generated = take_of(apply, device, "generatedAddress");
+    take_of(apply, device, "addressType");
+    if (!address)
+        address = generated;
     if (!take_bool(apply, present_key, &is_present, error))
         return FALSE;
     if (!is_present)
         return TRUE;
     NicConfig nic = { .netdev = (int)apply->config->netdevs->len };
     if (address && !net_mac_parse(address, nic.mac, NULL))
-        return fail(apply, address_key, error, "\"%s\" must be six hexadecimal bytes, the first one even", address);
+        return fail(apply, vmx_line(apply->file, address_key) ? address_key : present_key, error, "\"%s\" must be six hexadecimal bytes, the first one even", address);
     nic.has_mac = address != NULL;
     if (!connection || g_ascii_strcasecmp(connection, "nat") != 0)
         notice(apply, present_key, "the card is on a private network (connectionType = \"nat\"), the only kind in this version");

@@ -11,12 +11,14 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "devices/nbd-disk.h"
 
 #define CLUSTER_SIZE (uint64_t)BLOCK_CLUSTER_SIZE /* of an overlay: all of a cluster is in one of the two files */
 
 struct Block {
     int fd;
     int overlay_fd;   /* -1: none */
+    NbdDisk *nbd;     /* or NULL: everything above is unused then */
     uint8_t *present; /* one bit a cluster: it is in the overlay */
     uint64_t size;
     BlockMode mode;
@@ -121,8 +123,21 @@ static int overlay_write(Block *block, const uint8_t *bytes, uint64_t size, uint
     return write_at(block->overlay_fd, bytes, size, offset);
 }
 
+static int nbd_transfer(Block *block, bool is_write, const struct iovec *iov, unsigned count, uint64_t offset)
+{
+    int status = 0;
+    for (unsigned i = 0; i < count && status == 0; i++) {
+        status = is_write ? nbd_disk_write(block->nbd, iov[i].iov_base, iov[i].iov_len, offset)
+                          : nbd_disk_read(block->nbd, iov[i].iov_base, iov[i].iov_len, offset);
+        offset += iov[i].iov_len;
+    }
+    return status;
+}
+
 int block_read(Block *block, const struct iovec *iov, unsigned count, uint64_t offset)
 {
+    if (block->nbd)
+        return nbd_transfer(block, false, iov, count, offset);
     if (block->overlay_fd < 0)
         return transfer_all(preadv, block->fd, iov, count, offset);
     int status = 0;
@@ -137,6 +152,8 @@ int block_write(Block *block, const struct iovec *iov, unsigned count, uint64_t 
 {
     if (block->mode == BLOCK_READ_ONLY)
         return EROFS;
+    if (block->nbd)
+        return nbd_transfer(block, true, iov, count, offset);
     if (block->overlay_fd < 0)
         return transfer_all(pwritev, block->fd, iov, count, offset);
     int status = 0;
@@ -151,7 +168,10 @@ int block_zero(Block *block, uint64_t offset, uint64_t length)
 {
     if (block->mode == BLOCK_READ_ONLY)
         return EROFS;
-    if (block->overlay_fd < 0 &&
+    int refusal = block->nbd ? nbd_disk_zero(block->nbd, offset, length) : ENOTSUP;
+    if (refusal != ENOTSUP)
+        return refusal;
+    if (!block->nbd && block->overlay_fd < 0 &&
         fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) == 0)
         return 0;
     g_autofree uint8_t *zeros = g_malloc0(CLUSTER_SIZE);
@@ -168,7 +188,9 @@ int block_zero(Block *block, uint64_t offset, uint64_t length)
 
 int block_flush(Block *block)
 {
-    if (block->overlay_fd >= 0 || block->mode == BLOCK_READ_ONLY)
+    if (block->nbd && block->mode == BLOCK_READ_WRITE)
+        return nbd_disk_flush(block->nbd);
+    if (block->nbd || block->overlay_fd >= 0 || block->mode == BLOCK_READ_ONLY)
         return 0;
     return fdatasync(block->fd) < 0 ? errno : 0;
 }
@@ -253,6 +275,20 @@ Block *block_open_raw(const char *path, BlockMode mode, GError **error)
     return g_steal_pointer(&block);
 }
 
+Block *block_open(const char *path, const char *format, BlockMode mode, GError **error)
+{
+    if (!format || !strcmp(format, "raw"))
+        return block_open_raw(path, mode, error);
+    g_autoptr(Block) block = g_new0(Block, 1);
+    block->fd = block->overlay_fd = -1;
+    block->mode = mode;
+    block->nbd = nbd_disk_open(path, format, mode == BLOCK_READ_ONLY, mode == BLOCK_SNAPSHOT, error);
+    if (!block->nbd)
+        return NULL;
+    block->size = nbd_disk_size(block->nbd);
+    return g_steal_pointer(&block);
+}
+
 void block_free(Block *block)
 {
     if (!block)
@@ -261,6 +297,7 @@ void block_free(Block *block)
         close(block->fd);
     if (block->overlay_fd >= 0)
         close(block->overlay_fd);
+    nbd_disk_free(block->nbd);
     g_free(block->present);
     g_free(block);
 }

@@ -1,6 +1,6 @@
 /*
- * Block: a disk image as bytes: a raw file, or a raw file under a temporary overlay that takes the writes
- * (snapshot=on).
+ * Block: a disk image as bytes: a raw file, a raw file under a temporary overlay that takes the writes (snapshot=on), or an image in another
+ * format, which qemu-nbd serves (nbd-disk.h).
  *
  * Calls block the caller and come from one thread at a time, a device's own worker; they take no lock.
  */
@@ -21,6 +21,8 @@ typedef enum BlockMode {
 
 /* block_open_raw: a regular file or block device.  NULL with VMM_ERROR_USAGE naming @path. */
 Block *block_open_raw(const char *path, BlockMode mode, GError **error);
+/* block_open: @format NULL or "raw": as block_open_raw(); else as nbd_disk_open() says. */
+Block *block_open(const char *path, const char *format, BlockMode mode, GError **error);
 void block_free(Block *block);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Block, block_free)
 

@@ -13,7 +13,8 @@ void hmp_info_block(Vm *vm, GString *out)
     const Config *config = vm_config(vm);
     for (guint i = 0; i < config->drives->len; i++) {
         const DriveConfig *drive = g_ptr_array_index(config->drives, i);
-        g_string_append_printf(out, "%s%u: %s (raw%s%s)\n", drive->id ? drive->id : "virtio", i, drive->path,
+        g_string_append_printf(out, "%s%u: %s (%s%s%s)\n", drive->id ? drive->id : "virtio", i, drive->path,
+                               drive->format ? drive->format : "raw",
                                drive->is_read_only ? ", read-only" : "", drive->is_snapshot ? ", snapshot" : "");
     }
 }

@@ -179,7 +179,7 @@ JsonNode *qmp_query_block(const QmpMachine *machine, JsonObject *args, char **ou
         g_autofree char *label = g_strdup_printf("virtio%u", i);
         json_object_set_string_member(inserted, "file", drive->path);
         json_object_set_boolean_member(inserted, "ro", drive->is_read_only);
-        json_object_set_string_member(inserted, "drv", "raw");
+        json_object_set_string_member(inserted, "drv", drive->format ? drive->format : "raw");
         json_object_set_boolean_member(inserted, "encrypted", FALSE);
         json_object_set_string_member(row, "device", drive->id ? drive->id : label);
         json_object_set_string_member(row, "type", "unknown");

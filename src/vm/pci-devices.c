@@ -68,7 +68,7 @@ static void console_can_receive(void *opaque)
 static VirtioDevice *blk_build(Function *function, const DriveConfig *drive, GError **error)
 {
     BlockMode mode = drive->is_snapshot ? BLOCK_SNAPSHOT : drive->is_read_only ? BLOCK_READ_ONLY : BLOCK_READ_WRITE;
-    function->block = block_open_raw(drive->path, mode, error);
+    function->block = block_open(drive->path, drive->format, mode, error);
     if (!function->block)
         return NULL;
     function->blk = virtio_blk_new(&(VirtioBlkWires){ .ram = function->owner->wires.ram, .lock = function->owner->wires.lock,

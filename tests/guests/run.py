@@ -15,6 +15,7 @@ import tempfile
 import time
 
 import death
+import disks
 import mappings
 import debugged_guests
 import network
@@ -599,6 +600,7 @@ switching_test("switching: 32-bit Linux under load", "686-pae", 60, 150, 0.02, T
 
 saved_guests.register(sys.modules[__name__])
 death.register(sys.modules[__name__])
+disks.register(sys.modules[__name__])
 debugged_guests.register(sys.modules[__name__])
 network.register(sys.modules[__name__])
 

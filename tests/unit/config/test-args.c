@@ -76,7 +76,7 @@ static const struct {
     { "-nic|user,hostfwd=tcp::1-:0", "hostfwd=" },
     { "-drive|if=virtio", "the path is missing" },
     { "-drive|file=a,if=ide", "only if=virtio and if=none" },
-    { "-drive|file=a,if=virtio,format=qcow2", "only format=raw" },
+    { "-drive|file=a,if=virtio,format=dmg", "format=dmg is not in this version" },
     { "-drive|file=a,if=virtio,snapshots=on", "unknown property 'snapshots'" },
     { "-hda|a", "-hda: IDE disks" },
     { "-object|secret,id=a", "-object secret: unknown object" },

@@ -28,7 +28,7 @@ static const struct {
     { "monitor.magic = \"1\"\n", "t.vmx:1: monitor.magic: unknown key" },
     { "monitor.virtual_exec = \"software\"\nmonitor.virtual_mmu = \"hardware\"\n", "contradict" },
     { "ethernet0.present = \"TRUE\"\nethernet0.address = \"00:50:56:zz:00:01\"\n", "t.vmx:2: ethernet0.address" },
-    { "scsi0:0.fileName = \"a.vmdk\"\n", "qemu-img convert" },
+    { "scsi0:0.fileName = \"a.vmdk\"\n", NULL },
     { "serial0.present = \"TRUE\"\nserial0.fileType = \"device\"\nserial0.fileName = \"/dev/ttyS0\"\n", "t.vmx:2: serial0.fileType" },
     { "tools.syncTime = \"FALSE\"\nsomething = \"1\"\n", NULL },
     { "a = \"\xff\"\n", "t.vmx:1: this is not UTF-8" },
@@ -52,7 +52,10 @@ START_TEST(hardware)
 {
     static const char text[] = "memsize = \"96\"\ndisplayName = \"a|22b\"\nide0:0.fileName = \"d.img\"\nide0:0.mode = \"independent-nonpersistent\"\n"
                                "serial0.fileType = \"pipe\"\nserial0.fileName = \"/tmp/p\"\nserial1.fileType = \"network\"\n"
-                               "serial1.fileName = \"tcp://localhost:99\"\nserial1.network.endPoint = \"client\"\nsegue.kernel = \"k\"\n";
+                               "serial1.fileName = \"tcp://localhost:99\"\nserial1.network.endPoint = \"client\"\nsegue.kernel = \"k\"\n"
+                               "sata0:1.deviceType = \"cdrom-image\"\nsata0:1.fileName = \"cd.iso\"\nscsi0:0.fileName = \"e.VMDK\"\n"
+                               "ethernet0.present = \"TRUE\"\nethernet0.connectionType = \"bridged\"\nethernet0.virtualDev = \"e1000\"\n"
+                               "ethernet0.addressType = \"generated\"\nethernet0.generatedAddress = \"00:0c:29:01:02:03\"\n";
     g_autoptr(Config) config = config_new();
     g_autoptr(VmxFile) file = vmx_parse("/d/t.vmx", text, sizeof text - 1, NULL);
     ck_assert(vmx_apply(file, config, NULL));
@@ -61,7 +64,11 @@ START_TEST(hardware)
     ck_assert_str_eq(config->kernel, "/d/k");
     const DriveConfig *drive = g_ptr_array_index(config->drives, 0);
     ck_assert_str_eq(drive->path, "/d/d.img");
-    ck_assert(drive->is_snapshot);
+    ck_assert(drive->is_snapshot && !drive->format);
+    ck_assert_str_eq(((DriveConfig *)g_ptr_array_index(config->drives, 1))->format, "vmdk");
+    ck_assert(((DriveConfig *)g_ptr_array_index(config->drives, 2))->is_read_only);
+    ck_assert_uint_eq(((NicConfig *)g_ptr_array_index(config->nics, 0))->mac[5], 3);
+    ck_assert_uint_eq(config->notices->len, 2); /* virtio disks; a card that is not bridged */
     ck_assert(config->serial[0]->kind == CHAR_UNIX && config->serial[0]->server);
     ck_assert(config->serial[1]->kind == CHAR_TCP && !config->serial[1]->server);
     ck_assert_str_eq(config->serial[1]->port, "99");
