@@ -386,7 +386,7 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
     } else {
         gva = (uint32_t)gva;
     }
-    if (cpu->mode & MODE_ALIGN && size <= 8 && gva & (size - 1)) {
+    if (cpu->mode & MODE_ALIGN && (size <= 8 ? gva & (size - 1) : size == 10 && gva & 7)) { /* SDM 3A table 6-7: 10 bytes of the FPU too */
         locate(cpu, pc, NULL);
         bt_raise_code(cpu, X86_EXC_AC, 0);
     }

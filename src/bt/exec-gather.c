@@ -43,8 +43,8 @@ static void vector_read_low(unsigned reg, Vector *out)
     }
 }
 
-/* The mask of a gather that may yet fault: what is above goes only when it is through. */
-static void mask_progress(const BtCpu *cpu, unsigned reg, const Vector *in)
+/* A register of a gather that may yet fault: what is above goes only when it is through. */
+static void register_progress(const BtCpu *cpu, unsigned reg, const Vector *in)
 {
     if (bt_fpu_mask(cpu) & 0x40)
         bt_zmm_merge(reg, in->byte);
@@ -79,11 +79,11 @@ void ex_gather(BtCpu *cpu, const Insn *insn)
             uint64_t offset = address_cut(insn, base + (uint64_t)scaled * insn->scale);
             uint64_t value = bt_load(cpu, bt_linear(cpu, insn->segment, offset, data_size, MMU_READ), data_size);
             host_store(data.byte + i * data_size, data_size, value);
-            vector_write(insn->reg, &data);
+            register_progress(cpu, insn->reg, &data);
         }
         /* Kept up to date, because the next element may fault. */
         host_store(mask.byte + i * data_size, data_size, 0);
-        mask_progress(cpu, mask_reg, &mask);
+        register_progress(cpu, mask_reg, &mask);
     }
     mem_clear(data.byte + count * data_size, 32 - count * data_size);
     mem_clear(&mask, sizeof mask);

@@ -161,7 +161,8 @@ void ex_gather_masked(BtCpu *cpu, const Insn *insn)
     Zmm data;
     vsib_begin(cpu, insn, &v);
     zmm_read(insn->reg, &data);
-    mem_clear(data.byte + v.count * v.data_size, sizeof data - v.count * v.data_size); /* with the first element that is loaded */
+    unsigned length = 16u << insn->vex_l;
+    mem_clear(data.byte + length, sizeof data - length); /* with the first element that is loaded */
     for (unsigned i = 0; i < v.count; i++) {
         if (!(v.mask >> i & 1))
             continue;
@@ -171,6 +172,7 @@ void ex_gather_masked(BtCpu *cpu, const Insn *insn)
         zmm_write(insn->reg, &data); /* kept up to date, because the next element may fault */
         mask_write(v.mask_reg, v.mask);
     }
+    mem_clear(data.byte + v.count * v.data_size, sizeof data - v.count * v.data_size);
     zmm_write(insn->reg, &data);
     mask_write(v.mask_reg, 0);
 }
