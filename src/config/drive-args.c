@@ -55,8 +55,8 @@ DriveConfig *drive_config_parse(const char *text, GError **error)
     for (size_t i = 0; i < G_N_ELEMENTS(formats) && !is_known; i++)
         is_known = !strcmp(format, formats[i].name);
     if (!is_known) {
-        g_autofree char *text = g_strdup_printf("format=%s is not in this version; known: raw qcow2 vmdk vdi vpc vhdx qed qcow", format);
-        refuse(error, drive->path, text);
+        g_autofree char *message = g_strdup_printf("format=%s is not in this version; known: raw qcow2 vmdk vdi vpc vhdx qed qcow", format);
+        refuse(error, drive->path, message);
         return NULL;
     }
     drive->format = g_strdup(!format ? drive_format_of(drive->path) : strcmp(format, "raw") != 0 ? format : NULL);
