@@ -127,6 +127,11 @@ WALK_INLINE void entry_fill(Mmu *mmu, Gva gva, MmuIndex index, const Walk *walk,
     if (__builtin_expect(mmu->has_keys, 0)) {
         info |= (uint64_t)key_of(walk->leaf) << TLB_INFO_KEY_SHIFT;
         mmu->keys_seen |= (uint16_t)(1u << key_of(walk->leaf));
+        if (key_of(walk->leaf) && mmu->nkeyed <= MMU_KEYED) {
+            if (mmu->nkeyed < MMU_KEYED)
+                mmu->keyed[mmu->nkeyed] = (uint16_t)(index * TLB_SIZE + i);
+            mmu->nkeyed++;
+        }
     }
     if (walk->page_bits != PAGE_SHIFT) {
         info |= TLB_INFO_LARGE;

@@ -124,6 +124,10 @@ typedef struct Mmu {
     bool has_keys;
     uint8_t key_denied[MMU_NINDEXES][32];
     uint16_t keys_seen; /* by key: TLB entries with it may exist */
+    /* Where entries with keys other than 0 were filled: MmuIndex * TLB_SIZE + index.  nkeyed > capacity: anywhere. */
+#define MMU_KEYED 64u
+    uint16_t keyed[MMU_KEYED];
+    uint32_t nkeyed;
     uint32_t pkru, pkrs; /* registers of record; mmu_set_keys() */
     /* The slot with most of the RAM, looked at first.  Size 0 while A20 is masked. */
     Gpa main_start;

@@ -69,6 +69,7 @@ static void tlb_reset(Mmu *mmu)
         mmu->njournal[index] = 0;
     }
     mmu->keys_seen = 0;
+    mmu->nkeyed = 0;
     for (unsigned word = 0; word < 8; word++)
         mmu->large_seen[0][word] = mmu->large_seen[1][word] = 0;
     for (unsigned word = 0; word < 64; word++)
@@ -157,6 +158,16 @@ void mmu_set_paging(Mmu *mmu, uint64_t cr0, uint64_t cr4, uint64_t efer)
     mmu_flush(mmu, true);
 }
 
+/* Drops the entry at place @at if its key is among @changed. */
+static bool drop_keyed(Mmu *mmu, unsigned at, unsigned changed)
+{
+    TlbEntry *entry = &mmu->tlb[at / TLB_SIZE][at % TLB_SIZE];
+    bool is_it = tlb_is_valid(entry) && changed >> (entry->info >> TLB_INFO_KEY_SHIFT & 15) & 1;
+    if (is_it)
+        tlb_drop(entry, at % TLB_SIZE);
+    return is_it;
+}
+
 void mmu_set_keys(Mmu *mmu, uint32_t pkru, uint32_t pkrs)
 {
     uint32_t bits = (mmu->pkru ^ pkru) | (mmu->pkrs ^ pkrs);
@@ -170,13 +181,18 @@ void mmu_set_keys(Mmu *mmu, uint32_t pkru, uint32_t pkrs)
         changed |= (bits >> 2 * key & 3 ? 1u : 0) << key;
     if (!(changed & mmu->keys_seen))
         return;
-    for (unsigned index = 0; index < MMU_NINDEXES; index++)
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
-            TlbEntry *entry = &mmu->tlb[index][i];
-            if (tlb_is_valid(entry) && changed >> (entry->info >> TLB_INFO_KEY_SHIFT & 15) & 1)
-                tlb_drop(entry, i);
-        }
     mmu->keys_seen &= (uint16_t)~changed;
+    if (changed & 1 || mmu->nkeyed > MMU_KEYED) {
+        for (unsigned at = 0; at < MMU_NINDEXES * TLB_SIZE; at++)
+            drop_keyed(mmu, at, changed);
+        mmu->nkeyed = mmu->keys_seen & ~1u ? MMU_KEYED + 1 : 0;
+        return;
+    }
+    unsigned nleft = 0;
+    for (unsigned k = 0; k < mmu->nkeyed; k++)
+        if (!drop_keyed(mmu, mmu->keyed[k], changed))
+            mmu->keyed[nleft++] = mmu->keyed[k];
+    mmu->nkeyed = nleft;
 }
 
 void mmu_set_a20(Mmu *mmu, bool enabled)

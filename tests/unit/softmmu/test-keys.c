@@ -77,6 +77,31 @@ START_TEST(rights_by_key)
 }
 END_TEST
 
+/* More pages with keys than the MMU notes one by one, in turns of two keys. */
+START_TEST(many_pages_with_keys)
+{
+    Guest guest;
+    MmuFill fill;
+    Gva bad;
+    begin(&guest, WP, PKE, P | U | W);
+    unsigned npages = (unsigned)_i;
+    for (unsigned i = 1; i <= npages; i++)
+        guest_map8(&guest, guest.mmu->cr3, 4, GVA + i * PAGE_SIZE, 0x124000 | P | U | W | (uint64_t)(i % 2 ? 2 : KEY) << PTE_KEY_SHIFT, 0, P | W | U);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 1; i <= npages; i++)
+            ck_assert(mmu_fill(guest.mmu, GVA + i * PAGE_SIZE, MMU_WRITE, MMU_USER, &fill) == MMU_RAM);
+        mmu_set_keys(guest.mmu, WD, 0);
+        for (unsigned i = 1; i <= npages; i++) {
+            const TlbEntry *entry = &guest.mmu->tlb[MMU_USER][((GVA >> 12) + i) % TLB_SIZE];
+            ck_assert((entry->tag_write == page_of(GVA) + i * PAGE_SIZE) == (i % 2 == 1));
+        }
+        ck_assert_uint_eq(mmu_audit(guest.mmu, &bad), 0);
+        mmu_set_keys(guest.mmu, 0, 0);
+    }
+    guest_free(&guest);
+}
+END_TEST
+
 /* The inline TLB must not remember what a new PKRU takes away, and keeps pages of other keys. */
 START_TEST(new_keys_drop_entries)
 {
@@ -117,6 +142,7 @@ int main(void)
     TCase *tcase = tcase_create("keys");
     tcase_add_loop_test(tcase, rights_by_key, 0, G_N_ELEMENTS(rows));
     tcase_add_test(tcase, new_keys_drop_entries);
+    tcase_add_loop_test(tcase, many_pages_with_keys, MMU_KEYED - 2, MMU_KEYED + 3);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
