@@ -176,7 +176,7 @@ void tr_leads_finish(Tr *t);
 /* map */
 void tr_map(Tr *t, const Insn *insn, bool flags_in_host);
 
-/* leaving (translate-flow.c) */
+/* leaving (translate-edge.c) */
 void tr_edge(Tr *t, uint64_t target_rip, int cc); /* direct edge; cc < 0: always */
 void tr_indirect(Tr *t);                          /* to the RIP in T0 */
 void tr_exec(Tr *t, const Insn *insn, void (*fn)(BtCpu *, const Insn *), bool ends);

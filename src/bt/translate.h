@@ -34,7 +34,7 @@ uint32_t bt_commit(BtCpu *cpu, const uint8_t *pc, uint64_t host_flags);
 uint32_t bt_exec(BtCpu *cpu, uint32_t index);
 void bt_exec_end(BtCpu *cpu, uint32_t index);
 void bt_follow(BtCpu *cpu, uint32_t exit_index);
-void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site); /* @site: indirect_site() of translate-flow.c */
+void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site); /* @site: indirect_site() of translate-edge.c */
 void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc);
 
 /* Descriptor of a memory access, as the slow path gets it. */
