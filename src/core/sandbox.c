@@ -169,9 +169,11 @@ static void violation(int signal_number, siginfo_t *info, void *context)
     _exit(VMM_ERROR_HOST);
 }
 
-/* GLib's own writer of warnings looks for a journal, a terminal and the time zone. */
+/* GLib's own writer of warnings looks for a journal, a terminal and the time zone.  What libraries tell their developers is left out, as there. */
 static GLogWriterOutput warning_write(GLogLevelFlags level, const GLogField *fields, gsize nfields, gpointer opaque)
 {
+    if (level & (G_LOG_LEVEL_DEBUG | G_LOG_LEVEL_INFO))
+        return G_LOG_WRITER_HANDLED;
     for (gsize i = 0; i < nfields; i++)
         if (!strcmp(fields[i].key, "MESSAGE"))
             fprintf(stderr, "segue: %s\n", (const char *)fields[i].value);

@@ -240,6 +240,30 @@ START_TEST(thread_frees_much)
 }
 END_TEST
 
+/* What libraries say to their developers is not for the user; warnings are. */
+START_TEST(warnings_are_printed)
+{
+    int status, out[2];
+    char text[200] = "";
+    ck_assert_int_eq(pipe(out), 0);
+    pid_t pid = fork();
+    if (!pid) {
+        dup2(out[1], STDERR_FILENO);
+        sandbox_start(&(SandboxParams){ .is_required = true }, NULL);
+        g_log_structured("GLib-GIO", G_LOG_LEVEL_DEBUG, "MESSAGE", "found an implementation");
+        g_log_structured("GLib-GIO", G_LOG_LEVEL_INFO, "MESSAGE", "so it goes");
+        g_log_structured("GLib-GIO", G_LOG_LEVEL_WARNING, "MESSAGE", "something is wrong");
+        _exit(0);
+    }
+    close(out[1]);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_gt(read(out[0], text, sizeof text - 1), 0);
+    ck_assert_str_eq(text, "segue: something is wrong\n");
+    close(out[0]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("sandbox");
@@ -249,6 +273,7 @@ int main(void)
     tcase_add_loop_test(tcase, option_allows, 0, sizeof rows / sizeof rows[0]);
     tcase_add_test(tcase, threads_before);
     tcase_add_test(tcase, thread_frees_much);
+    tcase_add_test(tcase, warnings_are_printed);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
