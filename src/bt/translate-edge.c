@@ -42,8 +42,8 @@ void tr_edge(Tr *t, uint64_t target, int cc)
     t->edge[t->nedges].recipe = t->again;
     t->edge[t->nedges].carries = carried(t, t->edge[t->nedges].at);
     t->edge[t->nedges].is_backward = target <= t->insns[t->i < t->ninsns ? t->i : t->ninsns - 1].ip;
-    t->edge[t->nedges].has_cell = cc < 0 && edge_uses_cell(t, target);
-    if (t->edge[t->nedges].has_cell) {
+    if (cc < 0 && edge_uses_cell(t, target)) {
+        t->edge[t->nedges].jump = NULL;
         t->edge[t->nedges].cell = t->bt->ncells++;
         jump_through_cell(t, t->edge[t->nedges].cell);
     } else {
@@ -91,7 +91,7 @@ void tr_edges_finish(Tr *t)
     Emit *e = &t->e;
     Bt *bt = t->bt;
     for (unsigned i = 0; i < t->nedges; i++) {
-        uint8_t *jump = t->edge[i].has_cell ? NULL : t->edge[i].jump;
+        uint8_t *jump = t->edge[i].jump;
         BtExit *bare = NULL;
         if (t->edge[i].again) {
             bare = edge_exit(t, i, jump);

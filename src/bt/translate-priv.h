@@ -124,8 +124,7 @@ typedef struct Tr {
         bool flags_in_host, is_backward;
         uint16_t carries;     /* BtExit.carries */
         bool again;           /* FLAGS_AGAIN: two ways out, see tr_edges_finish() */
-        bool has_cell;        /* the main line jumps through this cell, and there is no jump to patch */
-        uint32_t cell;
+        uint32_t cell;        /* without a jump: the main line goes through this cell */
         uint8_t at;           /* registers are as before this instruction */
         TrAgain recipe;
     } edge[EDGES_MAX];
