@@ -164,6 +164,7 @@ struct BtCpu {
     bool one_insn; /* every block has one instruction and comes back to the dispatcher */
     uint8_t step;  /* a block with MODE_TF has begun: #DB when it is through */
     uint8_t debug_hits; /* breakpoints that matched in the instruction: bits as in DR6; #DB when it is through */
+    bool is_partial;    /* a gather or scatter is done with some of its elements: a fault of the next lets a debug trap go first */
     bool debug_shadow;  /* the instruction loaded SS: debug traps wait until the next is through, single steps are lost */
 
     uint64_t host_rsp;      /* of the frame that entered translated code */

@@ -151,8 +151,15 @@ void *bt_dispatch(BtCpu *cpu)
         if (cpu->shutdown)
             return NULL;
         if (cpu->exception_pending) {
-            cpu->step = cpu->debug_hits = 0;
+            bool is_step = cpu->step, traps_first = cpu->is_partial && (is_step || cpu->debug_hits) && !cpu->debug_shadow;
+            cpu->is_partial = false;
             bt->link_from = NULL;
+            if (traps_first) {
+                cpu->step = 0;
+                cpu->exception_pending = false;
+                bt_debug_trap(cpu, is_step);
+            }
+            cpu->step = cpu->debug_hits = 0;
             bt_deliver_pending(cpu);
             continue;
         }
@@ -271,11 +278,11 @@ void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site)
     bt->stat_jump_misses++;
     bt->link_from = NULL;
     if (cpu->mode & MODE_CODE64 && !gva_is_canonical(rip)) {
-        cpu->gpr[X86_RSP] -= (uint64_t)(int64_t)(int32_t)(site >> 32);
-        locate(cpu, bt->rx + (uint32_t)site + 1, NULL);
+        cpu->gpr[X86_RSP] -= site >> 32;
+        locate(cpu, bt->rx + ((uint32_t)site & ~INDIRECT_DISPATCH) + 1, NULL);
         bt_raise_code(cpu, X86_EXC_GP, 0);
     }
-    if (cpu->poll || cpu->mode_dirty || cpu->interrupt_shadow || cpu->debugger || log_on(LOG_EXEC | LOG_CPU))
+    if (site & INDIRECT_DISPATCH || cpu->poll || cpu->mode_dirty || cpu->interrupt_shadow || cpu->debugger || log_on(LOG_EXEC | LOG_CPU))
         return NULL;
     bool missing = false;
     BtBlock *block = find_block(cpu, cpu->mode, &missing);
@@ -367,6 +374,12 @@ static void piece_write(BtCpu *cpu, const Piece *p, const uint8_t *from)
 /* What T1 is after a check of @gva. */
 static uint64_t tlb_offset(Gva gva) { return (gva >> PAGE_SHIFT) % TLB_SIZE * sizeof(TlbEntry); }
 
+/* For #AC.  SDM 3A table 6-7: ten bytes of the FPU are aligned at eight; it leaves vectors to the CPU, Zen 5 wants sixteen of all. */
+static bool is_misaligned(Gva gva, unsigned size)
+{
+    return gva & (size == 10 ? 7u : size >= 16 ? 15u : size - 1);
+}
+
 uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
 {
     unsigned size = ACCESS_SIZE(desc);
@@ -386,7 +399,7 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
     } else {
         gva = (uint32_t)gva;
     }
-    if (cpu->mode & MODE_ALIGN && (size <= 8 ? gva & (size - 1) : size == 10 && gva & 7)) { /* SDM 3A table 6-7: 10 bytes of the FPU too */
+    if (cpu->mode & MODE_ALIGN && is_misaligned(gva, size) && !(desc & ACCESS_ALIGNED)) {
         locate(cpu, pc, NULL);
         bt_raise_code(cpu, X86_EXC_AC, 0);
     }
@@ -394,7 +407,8 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
         bt_debug_access(cpu, gva, size, access == MMU_WRITE);
     if (desc & ACCESS_LOCKED && page_offset(gva) + size > PAGE_SIZE && cpu->exclusive != EXCLUSIVE_BEGUN) {
         locate(cpu, pc, NULL);
-        cpu->exclusive = EXCLUSIVE_WANTED; /* and again from its beginning */
+        cpu->exclusive = EXCLUSIVE_WANTED; /* and again from its beginning: nothing has been done that could be trapped */
+        cpu->step = cpu->debug_hits = 0;
         cpu->unwind(cpu);
     }
     Piece pieces[2];

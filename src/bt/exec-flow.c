@@ -159,7 +159,9 @@ void ex_enter(BtCpu *cpu, const Insn *insn)
         stack_frame_push(&frame, size, frame_pointer);
     }
     frame.sp = (frame.sp - (uint16_t)insn->imm) & mask;
-    bt_probe(cpu, bt_linear(cpu, X86_SS, frame.sp, size, MMU_WRITE), size, MMU_WRITE, bt_mmu_index(cpu));
+    Gva top = bt_linear(cpu, X86_SS, frame.sp, size, MMU_WRITE);
+    bt_check_alignment(cpu, top, size);
+    bt_probe(cpu, top, size, MMU_WRITE, bt_mmu_index(cpu));
     stack_frame_commit(&frame);
     bt_set_reg(cpu, X86_RBP, size, frame_pointer);
 }

@@ -140,13 +140,20 @@ void ex_fpu_check(BtCpu *cpu, const Insn *insn)
 /* XMM registers that exist in the guest's mode: 8 outside 64-bit code. */
 static unsigned xmm_count(const BtCpu *cpu) { return bt_code64(cpu) ? 16 : 8; }
 
+/* #AC at four bytes, else #GP (SDM 2A FXSAVE leaves the choice to the CPU; this is Zen 5's). */
+static void check_fx_alignment(BtCpu *cpu, Gva gva)
+{
+    bt_check_alignment(cpu, gva, 4);
+    if (gva & 15)
+        bt_raise_code(cpu, X86_EXC_GP, 0);
+}
+
 void ex_fxsave(BtCpu *cpu, const Insn *insn)
 {
     Image image;
     check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
     Gva gva = bt_operand(cpu, insn, 512, MMU_WRITE);
-    if (gva & 15)
-        bt_raise_code(cpu, X86_EXC_GP, 0);
+    check_fx_alignment(cpu, gva);
     bt_probe(cpu, gva, AT_XMM + 16 * 16, MMU_WRITE, bt_mmu_index(cpu));
     bool was_parked = fpu_borrow(cpu);
     __asm__ volatile("fxsave64 %0" : "=m"(image) : : "memory");
@@ -161,8 +168,7 @@ void ex_fxrstor(BtCpu *cpu, const Insn *insn)
     Image image;
     check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
     Gva gva = bt_operand(cpu, insn, 512, MMU_READ);
-    if (gva & 15)
-        bt_raise_code(cpu, X86_EXC_GP, 0);
+    check_fx_alignment(cpu, gva);
     image_take(cpu, &image);
     uint32_t allowed = mxcsr_allowed(&image);
     bt_read_block(cpu, gva, image.bytes, AT_XMM + 16 * xmm_count(cpu));
@@ -377,12 +383,20 @@ static void env_widen(uint8_t *env, unsigned size)
     mem_clear(env + 12, 16);
 }
 
+/* The operand of FNSTENV and the like; its fields are aligned at two or four bytes (SDM 3A table 6-7). */
+static Gva env_operand(BtCpu *cpu, const Insn *insn, unsigned size, MmuAccess access)
+{
+    Gva gva = bt_operand(cpu, insn, size, access);
+    bt_check_alignment(cpu, gva, env_size(insn) == ENV_SIZE ? 4 : 2);
+    return gva;
+}
+
 void ex_fnstenv(BtCpu *cpu, const Insn *insn)
 {
     uint8_t env[ENV_SIZE];
     unsigned size = env_size(insn);
     check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
-    Gva gva = bt_operand(cpu, insn, size, MMU_WRITE);
+    Gva gva = env_operand(cpu, insn, size, MMU_WRITE);
     bt_probe(cpu, gva, size, MMU_WRITE, bt_mmu_index(cpu));
     bool was_parked = fpu_borrow(cpu);
     __asm__ volatile("fnstenv %0" : "=m"(env) : : "memory");
@@ -397,7 +411,7 @@ void ex_fldenv(BtCpu *cpu, const Insn *insn)
     unsigned size = env_size(insn);
     check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
     check_x87_pending(cpu);
-    bt_read_block(cpu, bt_operand(cpu, insn, size, MMU_READ), env, size);
+    bt_read_block(cpu, env_operand(cpu, insn, size, MMU_READ), env, size);
     env_widen(env, size);
     bool was_parked = fpu_borrow(cpu);
     __asm__ volatile("fldenv %0" : : "m"(env) : "memory");
@@ -409,7 +423,7 @@ void ex_fnsave(BtCpu *cpu, const Insn *insn)
     uint8_t area[ENV_SIZE + REGS_SIZE];
     unsigned size = env_size(insn);
     check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
-    Gva gva = bt_operand(cpu, insn, size + REGS_SIZE, MMU_WRITE);
+    Gva gva = env_operand(cpu, insn, size + REGS_SIZE, MMU_WRITE);
     bt_probe(cpu, gva, size + REGS_SIZE, MMU_WRITE, bt_mmu_index(cpu));
     bool was_parked = fpu_borrow(cpu);
     __asm__ volatile("fnsave %0" : "=m"(area) : : "memory");
@@ -425,7 +439,7 @@ void ex_frstor(BtCpu *cpu, const Insn *insn)
     unsigned size = env_size(insn);
     check_task_switched(cpu, X86_CR0_EM | X86_CR0_TS);
     check_x87_pending(cpu);
-    Gva gva = bt_operand(cpu, insn, size + REGS_SIZE, MMU_READ);
+    Gva gva = env_operand(cpu, insn, size + REGS_SIZE, MMU_READ);
     bt_read_block(cpu, gva, area, size);
     bt_read_block(cpu, gva + size, area + ENV_SIZE, REGS_SIZE);
     env_widen(area, size);

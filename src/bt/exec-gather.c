@@ -77,14 +77,16 @@ void ex_gather(BtCpu *cpu, const Insn *insn)
         if (element_selected(&mask, i, data_size)) {
             int64_t scaled = index_size == 8 ? (int64_t)host_load(index.byte + 8 * i, 8) : (int32_t)host_load(index.byte + 4 * i, 4);
             uint64_t offset = address_cut(insn, base + (uint64_t)scaled * insn->scale);
-            uint64_t value = bt_load(cpu, bt_linear(cpu, insn->segment, offset, data_size, MMU_READ), data_size);
+            uint64_t value = bt_load_element(cpu, bt_linear(cpu, insn->segment, offset, data_size, MMU_READ), data_size);
             host_store(data.byte + i * data_size, data_size, value);
             register_progress(cpu, insn->reg, &data);
+            cpu->is_partial = true;
         }
         /* Kept up to date, because the next element may fault. */
         host_store(mask.byte + i * data_size, data_size, 0);
         register_progress(cpu, mask_reg, &mask);
     }
+    cpu->is_partial = false;
     mem_clear(data.byte + count * data_size, 32 - count * data_size);
     mem_clear(&mask, sizeof mask);
     vector_write(insn->reg, &data);
@@ -109,7 +111,7 @@ void ex_maskmov_load(BtCpu *cpu, const Insn *insn)
         if (!element_selected(&mask, i, size))
             continue;
         Gva gva = bt_linear(cpu, insn->segment, address_cut(insn, base + i * size), size, MMU_READ);
-        host_store(data.byte + i * size, size, bt_load(cpu, gva, size));
+        host_store(data.byte + i * size, size, bt_load_element(cpu, gva, size));
     }
     vector_write(insn->reg, &data);
 }
@@ -128,7 +130,7 @@ static void store_selected(BtCpu *cpu, const Insn *insn, uint64_t base, const Ve
         if (!element_selected(mask, i, size))
             continue;
         Gva gva = bt_linear(cpu, insn->segment, address_cut(insn, base + i * size), size, MMU_WRITE);
-        bt_store(cpu, gva, size, host_load(data->byte + i * size, size));
+        bt_store_element(cpu, gva, size, host_load(data->byte + i * size, size));
     }
 }
 
@@ -141,12 +143,20 @@ void ex_maskmov_store(BtCpu *cpu, const Insn *insn)
     store_selected(cpu, insn, bt_effective_address(cpu, insn), &data, &mask, size, (16u << insn->vex_l) / size);
 }
 
+/* MASKMOVDQU and MASKMOVQ are subject to #AC as a whole, at eight bytes, whatever the mask (Zen 5). */
+static uint64_t maskmov_address(BtCpu *cpu, const Insn *insn)
+{
+    uint64_t base = address_cut(insn, cpu->gpr[X86_RDI]);
+    bt_check_alignment(cpu, bt_code64(cpu) && insn->segment != X86_FS && insn->segment != X86_GS ? base : base + cpu->seg[insn->segment].base, 8);
+    return base;
+}
+
 void ex_maskmovdqu(BtCpu *cpu, const Insn *insn)
 {
     Vector data, mask;
     vector_read_low(insn->reg, &data);
     vector_read_low(insn->rm, &mask);
-    store_selected(cpu, insn, address_cut(insn, cpu->gpr[X86_RDI]), &data, &mask, 1, 16);
+    store_selected(cpu, insn, maskmov_address(cpu, insn), &data, &mask, 1, 16);
 }
 
 static void mmx_read(unsigned reg, Vector *out)
@@ -167,5 +177,5 @@ void ex_maskmovq(BtCpu *cpu, const Insn *insn)
     Vector data, mask;
     mmx_read(insn->reg, &data); /* also sets TOP = 0 and all tags valid, as MASKMOVQ does */
     mmx_read(insn->rm, &mask);
-    store_selected(cpu, insn, address_cut(insn, cpu->gpr[X86_RDI]), &data, &mask, 1, 8);
+    store_selected(cpu, insn, maskmov_address(cpu, insn), &data, &mask, 1, 8);
 }

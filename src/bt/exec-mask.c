@@ -98,7 +98,10 @@ uint8_t *bt_mask_begin(BtCpu *cpu, Gva gva, uint32_t desc)
     for (unsigned i = 0; selected >> i; i++) {
         if (selected >> i & 1) {
             Gva at = element_address(cpu, gva, desc, i);
-            bt_check_access(cpu, at, size, desc & ACCESS_WRITE);
+            if (!(desc & ACCESS_ALIGNED))
+                bt_check_alignment(cpu, at, size);
+            if (cpu->mode & MODE_DEBUG)
+                bt_debug_access(cpu, at, size, desc & ACCESS_WRITE);
             if (desc & ACCESS_WRITE)
                 bt_probe(cpu, at, size, MMU_WRITE, bt_mmu_index(cpu));
             else
@@ -166,12 +169,14 @@ void ex_gather_masked(BtCpu *cpu, const Insn *insn)
     for (unsigned i = 0; i < v.count; i++) {
         if (!(v.mask >> i & 1))
             continue;
-        uint64_t value = bt_load(cpu, vsib_address(cpu, insn, &v, i, MMU_READ), v.data_size);
+        uint64_t value = bt_load_element(cpu, vsib_address(cpu, insn, &v, i, MMU_READ), v.data_size);
         host_store(data.byte + i * v.data_size, v.data_size, value);
         v.mask &= ~((uint64_t)1 << i);
         zmm_write(insn->reg, &data); /* kept up to date, because the next element may fault */
         mask_write(v.mask_reg, v.mask);
+        cpu->is_partial = true;
     }
+    cpu->is_partial = false;
     mem_clear(data.byte + v.count * v.data_size, sizeof data - v.count * v.data_size);
     zmm_write(insn->reg, &data);
     mask_write(v.mask_reg, 0);
@@ -186,9 +191,11 @@ void ex_scatter(BtCpu *cpu, const Insn *insn)
     for (unsigned i = 0; i < v.count; i++) {
         if (!(v.mask >> i & 1))
             continue;
-        bt_store(cpu, vsib_address(cpu, insn, &v, i, MMU_WRITE), v.data_size, host_load(data.byte + i * v.data_size, v.data_size));
+        bt_store_element(cpu, vsib_address(cpu, insn, &v, i, MMU_WRITE), v.data_size, host_load(data.byte + i * v.data_size, v.data_size));
         v.mask &= ~((uint64_t)1 << i);
         mask_write(v.mask_reg, v.mask);
+        cpu->is_partial = true;
     }
+    cpu->is_partial = false;
     mask_write(v.mask_reg, 0);
 }

@@ -211,17 +211,31 @@ static Gva stack_frame_linear(const StackFrame *frame, uint64_t sp, unsigned siz
     return (uint32_t)(frame->base + sp);
 }
 
+/* #AC is for accesses at CPL 3 only: not for the frame of an interrupt that leads out of it. */
+static void stack_frame_check(const StackFrame *frame, Gva gva, unsigned size, bool is_write)
+{
+    BtCpu *cpu = frame->cpu;
+    if (frame->index == MMU_USER)
+        bt_check_access(cpu, gva, size, is_write);
+    else if (cpu->mode & MODE_DEBUG)
+        bt_debug_access(cpu, gva, size, is_write);
+}
+
 void stack_frame_push(StackFrame *frame, unsigned size, uint64_t value)
 {
     uint64_t sp = (frame->sp - size) & frame->mask;
-    bt_store_as(frame->cpu, stack_frame_linear(frame, sp, size), size, value, frame->index);
+    Gva gva = stack_frame_linear(frame, sp, size);
+    stack_frame_check(frame, gva, size, true);
+    bt_store_as(frame->cpu, gva, size, value, frame->index);
     frame->sp = sp;
 }
 
 uint64_t stack_frame_pop(StackFrame *frame, unsigned size)
 {
     uint64_t sp = frame->sp & frame->mask;
-    uint64_t value = bt_load_as(frame->cpu, stack_frame_linear(frame, sp, size), size, frame->index);
+    Gva gva = stack_frame_linear(frame, sp, size);
+    stack_frame_check(frame, gva, size, false);
+    uint64_t value = bt_load_as(frame->cpu, gva, size, frame->index);
     frame->sp = (sp + size) & frame->mask;
     return value;
 }

@@ -31,6 +31,7 @@ static String string_begin(BtCpu *cpu, const Insn *insn)
         .is_down = cpu->eflags & X86_FLAG_DF,
         .segment = insn->has_segment_prefix ? insn->segment : X86_DS,
     };
+    cpu->eflags &= ~X86_FLAG_RF; /* string_pauses() */
     s.count = s.is_repeated ? cpu->gpr[X86_RCX] & s.mask : 1;
     return s;
 }
@@ -56,13 +57,15 @@ static void string_done(String *s, uint64_t n)
 }
 
 /* Between runs: when the dispatcher is wanted, or a debug trap due after each element, leave; the instruction then goes on from its
- * registers. */
+ * registers.  RF is set while it is under way (SDM 3B 17.3.1.1), but a single step shows it clear (Zen 5). */
 static bool string_pauses(const String *s)
 {
     bool is_debugged = s->cpu->mode & (MODE_TF | MODE_DEBUG);
     if (s->count == 0 || __builtin_expect(!__atomic_load_n(&s->cpu->poll, __ATOMIC_RELAXED) && !is_debugged, 1))
         return false;
     s->cpu->next_rip = s->cpu->rip;
+    if (!(s->cpu->mode & MODE_TF))
+        s->cpu->eflags |= X86_FLAG_RF;
     return true;
 }
 
@@ -70,7 +73,7 @@ static bool string_pauses(const String *s)
 static uint64_t string_run(const String *s, unsigned reg, Gva gva, MmuAccess access)
 {
     uint64_t at = page_offset(gva), bytes;
-    if (PAGE_SIZE - at < s->size)
+    if (PAGE_SIZE - at < s->size || (s->cpu->mode & MODE_ALIGN && gva & (s->size - 1)))
         return 0;
     bytes = s->is_down ? at + s->size : PAGE_SIZE - at;
     uint64_t n = bytes / s->size;
@@ -123,13 +126,13 @@ static void host_stos(const String *s, uint8_t *di, uint64_t n, uint64_t acc)
     HOST_STRING("rep stos");
 }
 
-/* A source that faults comes before a destination that segmentation refuses. */
-static void movs_refused(const String *s, Gva from)
+/* MOVS, CMPS: an element at rSI that faults comes before one at rDI that segmentation refuses. */
+static void string_refused(const String *s, Gva from, MmuAccess access)
 {
     uint64_t to = string_offset(s, X86_RDI);
     bool is_allowed = bt_code64(s->cpu) ? gva_is_canonical(to) && gva_is_canonical(to + s->size - 1)
-                                        : bt_segment_allows(s->cpu, X86_ES, (uint32_t)to, s->size, MMU_WRITE);
-    if (!is_allowed)
+                                        : bt_segment_allows(s->cpu, X86_ES, (uint32_t)to, s->size, access);
+    if (__builtin_expect(!is_allowed, 0))
         bt_probe(s->cpu, from, s->size, MMU_READ, bt_mmu_index(s->cpu));
 }
 
@@ -138,7 +141,7 @@ void ex_movs(BtCpu *cpu, const Insn *insn)
     String s = string_begin(cpu, insn);
     while (s.count > 0) {
         Gva from = string_linear(&s, X86_RSI, MMU_READ);
-        movs_refused(&s, from);
+        string_refused(&s, from, MMU_WRITE);
         Gva to = string_linear(&s, X86_RDI, MMU_WRITE);
         uint64_t n = string_run(&s, X86_RSI, from, MMU_READ), n2 = string_run(&s, X86_RDI, to, MMU_WRITE);
         n = n < n2 ? n : n2;
@@ -231,7 +234,10 @@ static void compare(BtCpu *cpu, const Insn *insn, bool is_scas)
     uint64_t acc = cut(cpu->gpr[X86_RAX], s.size);
     while (s.count > 0) {
         uint64_t x = acc, y, n2;
-        Gva left = is_scas ? 0 : string_linear(&s, X86_RSI, MMU_READ), right = string_linear(&s, X86_RDI, MMU_READ);
+        Gva left = is_scas ? 0 : string_linear(&s, X86_RSI, MMU_READ);
+        if (!is_scas)
+            string_refused(&s, left, MMU_READ);
+        Gva right = string_linear(&s, X86_RDI, MMU_READ);
         uint64_t n = string_run(&s, X86_RDI, right, MMU_READ);
         if (!is_scas && (n2 = string_run(&s, X86_RSI, left, MMU_READ)) < n)
             n = n2;

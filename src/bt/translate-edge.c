@@ -117,12 +117,12 @@ void tr_edges_finish(Tr *t)
     }
 }
 
-/* What bt_indirect() needs to raise #GP at the branch itself: where its code is, and what it has added to RSP. */
+/* What bt_indirect() needs to raise #GP at the branch itself: where its code is, and what it has added to RSP.  A call has looked before it pushed. */
 static uint64_t indirect_site(const Tr *t)
 {
     const Insn *in = &t->insns[t->i];
-    int32_t added = in->opcode == 0xc3 ? 8 : in->opcode == 0xc2 ? 8 + (uint16_t)in->imm : in->row->tr == TR_CALL_RM ? -8 : 0;
-    return (uint64_t)(uint32_t)added << 32 | (uint32_t)(t->e.p - t->bt->rw);
+    uint32_t added = in->opcode == 0xc3 ? 8 : in->opcode == 0xc2 ? 8 + (uint16_t)in->imm : 0;
+    return (uint64_t)added << 32 | (uint32_t)(t->e.p - t->bt->rw);
 }
 
 /* Looks for the key in T0 and goes there.  Returns the jump of a miss. */
@@ -177,12 +177,12 @@ void tr_indirect(Tr *t)
     else
         tr_flags_to_slot(t);
     t->i = at - 1;
+    t->indirect_site = indirect_site(t);
     if (!uses_cache) {
-        e_store_gs(e, H_T0, CPU_OFF(rip));
-        e_jmp(e, t->bt->stub_save_dispatch_rw);
+        e_mov_imm(e, H_T1, t->indirect_site | INDIRECT_DISPATCH);
+        e_jmp(e, t->bt->stub_indirect_rw);
         return;
     }
-    t->indirect_site = indirect_site(t);
     jump_cache_index(t);
     t->indirect_miss = jump_cache_look(t);
 }
@@ -190,6 +190,16 @@ void tr_indirect(Tr *t)
 void tr_indirect_finish(Tr *t)
 {
     Emit *e = &t->e;
+    if (t->call_refused) {
+        e_patch32(t->call_refused, e->p);
+        if (t->refused_again) {
+            tr_flags_again(t, &t->again, t->ninsns - 1);
+            e_flags_save(e);
+        }
+        e_gs(e, true, XO_MOV_RM, H_T0, CPU_OFF(scratch[1]));
+        e_mov_imm(e, H_T1, t->indirect_site);
+        e_jmp(e, t->bt->stub_indirect_rw);
+    }
     if (!t->indirect_miss)
         return;
     unsigned at = t->ninsns;

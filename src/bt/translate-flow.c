@@ -214,16 +214,34 @@ static void tr_call(Tr *t, const Insn *in)
     tr_edge(t, branch_target(t, in), -1);
 }
 
+/* A call to a target that is not canonical pushes nothing: bits 63:47 must be alike.  tr_indirect_finish() writes what follows when they are not. */
+static void call_check(Tr *t, unsigned target)
+{
+    Emit *e = &t->e;
+    if (!tr_is64(t))
+        return;
+    tr_flags_clobber(t);
+    t->refused_again = t->flags == FLAGS_AGAIN;
+    if (target != H_T0)
+        e_mov_rr(e, true, H_T0, target);
+    e_shift(e, true, 7, H_T0, CANONICAL_BITS - 1);
+    e_ri(e, true, XG_ADD, H_T0, 1);
+    e_ri(e, true, XG_CMP, H_T0, 1);
+    t->call_refused = e_jcc_later(e, CC_A);
+}
+
 static void tr_call_rm(Tr *t, const Insn *in)
 {
     Emit *e = &t->e;
     bool by_register = !in->has_mem && in->rm != X86_RSP && !reg_is_spilled(in->rm);
     if (by_register) {
         e_store_gs(e, reg_host(in->rm), CPU_OFF(scratch[1])); /* for bt_commit() */
+        call_check(t, reg_host(in->rm));
     } else {
         rm_to_scratch(t, in);
-        e_load_gs(e, H_T1, CPU_OFF(scratch[0]));
-        e_store_gs(e, H_T1, CPU_OFF(scratch[1]));
+        e_load_gs(e, H_T0, CPU_OFF(scratch[0]));
+        e_store_gs(e, H_T0, CPU_OFF(scratch[1]));
+        call_check(t, H_T0);
     }
     call_push(t, in);
     if (by_register)

@@ -131,6 +131,8 @@ typedef struct Tr {
     unsigned nedges;
     uint8_t *indirect_miss; /* rel32 of the jump taken when the jump cache does not have a target; NULL: none */
     uint64_t indirect_site;
+    uint8_t *call_refused; /* rel32 of the jump taken when a call's target, in scratch[1], is not canonical; NULL: none */
+    bool refused_again;    /* the flags are FLAGS_AGAIN there */
     uint8_t *poll_jump, *host_poll_jump[2], *carry_poll_jump;
     bool ended; /* the main line has left the block */
 } Tr;

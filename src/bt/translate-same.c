@@ -287,6 +287,20 @@ static uint32_t masked_access(const Insn *in)
            (unsigned)__builtin_ctz(element) << ACCESS_ELEMENT_SHIFT | (unsigned)__builtin_ctz(bits) << ACCESS_MASK_BITS_SHIFT;
 }
 
+/* Whether a misaligned operand of @in is #GP: legacy SSE, CMPXCHG16B, and in other encodings the moves that are made for it. */
+static bool raises_gp(const Insn *in)
+{
+    static const uint8_t moves[] = {0x28, 0x29, 0x2a, 0x2b, 0x6f, 0x7f, 0xe7};
+    bool is_sha = (in->map == MAP_38 && in->opcode >= 0xc8 && in->opcode <= 0xcd) || (in->map == MAP_3A && in->opcode == 0xcc);
+    if (in->map == MAP_0F && in->opcode == 0xc7 && in->mem_size == 16)
+        return true;
+    if (in->encoding == ENC_LEGACY && is_sha) /* #AC on Zen 5 */
+        return false;
+    if (!(in->row->attr & A_ALIGN) || in->encoding != ENC_VEX)
+        return in->row->attr & A_ALIGN;
+    return memchr(moves, in->opcode, sizeof moves) && (in->map == MAP_0F) != (in->opcode == 0x2a);
+}
+
 void tr_same(Tr *t, const Insn *in)
 {
     Emit *e = &t->e;
@@ -304,6 +318,8 @@ void tr_same(Tr *t, const Insn *in)
             access |= ACCESS_LOCKED;
         if ((in->row->attr & A_NOW) || !access)
             access = in->row->access & ACC_W ? access : ACCESS_READ;
+        if (raises_gp(in))
+            access |= ACCESS_ALIGNED;
         if (insn_is_masked(in))
             access |= masked_access(in);
         if (is_bit_string) {

@@ -317,7 +317,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     memset(t, 0, offsetof(Tr, slow));
     t->nslow = t->nedges = 0;
     t->open = NULL;
-    t->indirect_miss = NULL;
+    t->indirect_miss = t->call_refused = NULL;
     t->poll_jump = t->host_poll_jump[0] = t->host_poll_jump[1] = t->carry_poll_jump = NULL;
     t->ended = false;
     t->e = (Emit){.p = bt->code_p, .to_exec = bt->rx - bt->rw, .cpu_at = bt->cpu_at};

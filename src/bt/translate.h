@@ -34,6 +34,7 @@ uint32_t bt_commit(BtCpu *cpu, const uint8_t *pc, uint64_t host_flags);
 uint32_t bt_exec(BtCpu *cpu, uint32_t index);
 void bt_exec_end(BtCpu *cpu, uint32_t index);
 void bt_follow(BtCpu *cpu, uint32_t exit_index);
+#define INDIRECT_DISPATCH 0x80000000u /* in @site: the branch goes on through the dispatcher */
 void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site); /* @site: indirect_site() of translate-edge.c */
 void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc);
 
@@ -42,6 +43,7 @@ void bt_seg_slow(BtCpu *cpu, uint64_t offset, uint32_t desc, const uint8_t *pc);
 #define ACCESS_READ     0x100u
 #define ACCESS_WRITE    0x200u
 #define ACCESS_STACK    0x400u /* #SS rather than #GP */
+#define ACCESS_ALIGNED  0x2000000u /* misaligned it raises #GP, by itself, and never #AC */
 #define ACCESS_LOCKED   0x800u /* atomic against the other vCPUs */
 /* An EVEX mask selects elements: its register, bytes of an element in memory, how many bits count. */
 #define ACCESS_MASKED   0x1000000u

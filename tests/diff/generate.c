@@ -332,8 +332,10 @@ static void prepare_registers(Gen *g, const InsnRow *row, const Insn *in)
         set_gpr(g, X86_RSI, WINDOW + rng_below(rng, 4 * 4096 - 400) + 400);
         set_gpr(g, X86_RDI, WINDOW + rng_below(rng, 4 * 4096 - 400) + 400);
     }
-    if (row->how == HOW_EMIT && row->tr == TR_POPF && g->c->nplants < 8) /* without TF: the trap after INT3 is not what is tested */
-        g->c->plant[g->c->nplants++] = (Plant){(uint32_t)g->c->in.gpr[X86_RSP], rng_next(rng) & 0xffffffffffeffeffu};
+    if (row->how == HOW_EMIT && row->tr == TR_POPF && g->c->nplants < 8) {
+        uint64_t keep = chance(rng, 30) ? ~(uint64_t)0 : ~(uint64_t)X86_FLAG_TF;
+        g->c->plant[g->c->nplants++] = (Plant){(uint32_t)g->c->in.gpr[X86_RSP], rng_next(rng) & keep & ~(uint64_t)X86_FLAG_VIP};
+    }
     if (row->opcode_first == 0xf7 && row->map == MAP_0F)
         set_gpr(g, X86_RDI, choose_target(rng, 16, false) & ~(1ull << 63)); /* CPUs differ when no byte is stored */
     if (row->how == HOW_EMIT && row->tr == TR_XLAT)
@@ -639,6 +641,7 @@ void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsign
     g.used[X86_RSP] = true;
     c->in.rip = rip;
     c->in.rflags = rng_next(rng) & (X86_FLAGS_STATUS | (chance(rng, 20) ? X86_FLAG_DF : 0));
+    c->in.rflags |= (chance(rng, 4) ? X86_FLAG_AC : 0) | (chance(rng, 4) ? X86_FLAG_TF : 0);
     random_vectors(rng, &c->in);
     uint16_t sticky = 0; /* flags undefined on some path */
     for (unsigned i = 0, attempts = 0; i < ninsns && attempts < 200; attempts++) {

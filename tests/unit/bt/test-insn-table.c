@@ -265,7 +265,7 @@ static const Opinion size_exceptions[] = {
     {"REX.W wins over 66 (SDM 2A 2.2.1.2)", "push"},
     {"as above", "pop"},
     {"as above", "adc"},
-    {"MOVSXD r16, r/m16 (SDM 2B MOVSXD)", "movsxd"},
+    {"m32 under 66 too on AMD's CPUs; m16 in SDM 2B MOVSXD", "movsxd"},
     {"m32, m64 (SDM 2A COMISS)", "comis*"},
     {"m16 (SDM 2A FSTSW)", "fnstsw"},
     {"CLWB, not XSAVEOPT, under 66", "clwb"},
