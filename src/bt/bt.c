@@ -202,6 +202,7 @@ static CpuExit run_until_exit(BtCpu *cpu)
     for (;;) {
         bool has_run = bt_peers_enter(cpu);
         if (has_run) {
+            bt_fpu_settle(cpu);
             cpu->fpu_live = true;
             bt->enter(cpu);
             cpu->fpu_live = false;

@@ -132,8 +132,10 @@ static void string_refused(const String *s, Gva from, MmuAccess access)
     uint64_t to = string_offset(s, X86_RDI);
     bool is_allowed = bt_code64(s->cpu) ? gva_is_canonical(to) && gva_is_canonical(to + s->size - 1)
                                         : bt_segment_allows(s->cpu, X86_ES, (uint32_t)to, s->size, access);
-    if (__builtin_expect(!is_allowed, 0))
-        bt_probe(s->cpu, from, s->size, MMU_READ, bt_mmu_index(s->cpu));
+    if (__builtin_expect(is_allowed, 1))
+        return;
+    bt_check_alignment(s->cpu, from, s->size);
+    bt_probe(s->cpu, from, s->size, MMU_READ, bt_mmu_index(s->cpu));
 }
 
 void ex_movs(BtCpu *cpu, const Insn *insn)

@@ -215,6 +215,13 @@ uint64_t bt_effective_address(BtCpu *cpu, const Insn *insn)
     return insn->addrsize == 4 ? (uint32_t)offset : (uint16_t)offset;
 }
 
+void bt_fpu_settle(BtCpu *cpu)
+{
+    enum { AT_BV = 512, AT_YMM = 576, YMM_SIZE = 256, YMM = 1 << 2, ZMM_HIGH = 1 << 6 };
+    if ((cpu->xsave[AT_BV] & (YMM | ZMM_HIGH)) == ZMM_HIGH)
+        mem_clear(cpu->xsave + AT_YMM, YMM_SIZE);
+}
+
 void bt_fpu_park(BtCpu *cpu)
 {
     static const uint32_t default_mxcsr = 0x1f80;
@@ -236,6 +243,7 @@ void bt_fpu_unpark(BtCpu *cpu)
     uint64_t mask = bt_fpu_mask(cpu);
     if (cpu->fpu_live)
         return;
+    bt_fpu_settle(cpu);
     __asm__ volatile("xrstor64 %0" : : "m"(cpu->xsave), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
     cpu->fpu_live = true;
 }

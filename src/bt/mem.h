@@ -169,6 +169,10 @@ static inline uint64_t bt_fpu_mask(const BtCpu *cpu) { return 3 | (cpu->cpuid ? 
 /* bt_fpu_park: guest vector state → xsave[], host defaults in the registers.  bt_fpu_unpark: back.  Both set fpu_live; nothing happens
  * when it is already so. */
 void bt_fpu_park(BtCpu *cpu);
+/* bt_fpu_settle: makes cpu->xsave say in its bytes too that the upper halves of the YMM registers are in their initial state, where only XSTATE_BV does
+ * and ZMM registers are not.  To be called before the image is loaded: on Zen 5, a legacy SSE instruction then marks those halves in use but not
+ * modified, so the next XSAVEOPT would leave in the image whatever stood there. */
+void bt_fpu_settle(BtCpu *cpu);
 void bt_fpu_unpark(BtCpu *cpu);
 
 /* Functions for bt_host_call(), in exec-host.c: the CpuHost callbacks. */

@@ -143,7 +143,6 @@ const char *generate_skip_reason(const InsnRow *row, unsigned code_size)
                                          "verr", "verw", "rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "iret", "retf", "call far",
                                          "jmp far", "rdpkru", "wrpkru", "invpcid", "sysexit", "sysret", "monitor", "mwait", NULL};
     static const char *const loads_segment[] = {"lss", "lfs", "lgs", "les", "lds", NULL};
-    static const char *const saves_pointers[] = {"xsave", "xsavec", "xsaveopt", "xsaves", "xrstor", "xrstors", "fnsave", "fnstenv", "fxsave", NULL};
     if (row->attr & A_AVX512 && !oracle_has_avx512())
         return "the host has no AVX-512";
     if (row->attr & (code_size == 8 ? A_I64 : A_O64))
@@ -151,12 +150,11 @@ const char *generate_skip_reason(const InsnRow *row, unsigned code_size)
     if (row->operand[0] >> 8 == M_C || row->operand[0] >> 8 == M_D || row->operand[1] >> 8 == M_C || row->operand[1] >> 8 == M_D)
         return "#UD or #GP first: vendors differ";
     if (code_size == 4 && (row->attr & (A_D64 | A_I64) || (row->attr & A_F64 && !has(row, M_J)) || has(row, M_S) || name_is(row->name,
-        (const char *const[]){"call", "ret", "leave", "enter", "pushf", "popf", "push", "pop", "iret", "fxrstor", NULL})))
+        (const char *const[]){"call", "ret", "leave", "enter", "pushf", "popf", "push", "pop", "iret", "fxrstor", "fxsave",
+        "xsave", "xsavec", "xsaveopt", "xrstor", NULL})))
         return "no 64-bit equivalent";
     if (name_is(row->name, unstable))
         return "answer depends on time or host";
-    if (name_is(row->name, saves_pointers))
-        return "x87 instruction pointers and components differ";
     if (row->how == HOW_CALL && (row->operand[0] >> 8 == M_A || ((row->operand[0] >> 8) == M_M && row->operand[0] % 256 == S_p)))
         return "far transfer";
     if (row->how == HOW_CALL && name_is(row->name, kernel))
@@ -315,6 +313,12 @@ static unsigned size_bytes(unsigned size, unsigned opsize, bool w)
     }
 }
 
+static void plant(Case *c, uint64_t address, uint64_t value)
+{
+    if (c->nplants < sizeof c->plant / sizeof c->plant[0])
+        c->plant[c->nplants++] = (Plant){(uint32_t)address, value};
+}
+
 /* What certain rows need in registers to be more than a fault. */
 static void prepare_registers(Gen *g, const InsnRow *row, const Insn *in)
 {
@@ -332,9 +336,9 @@ static void prepare_registers(Gen *g, const InsnRow *row, const Insn *in)
         set_gpr(g, X86_RSI, WINDOW + rng_below(rng, 4 * 4096 - 400) + 400);
         set_gpr(g, X86_RDI, WINDOW + rng_below(rng, 4 * 4096 - 400) + 400);
     }
-    if (row->how == HOW_EMIT && row->tr == TR_POPF && g->c->nplants < 8) {
+    if (row->how == HOW_EMIT && row->tr == TR_POPF) {
         uint64_t keep = chance(rng, 30) ? ~(uint64_t)0 : ~(uint64_t)X86_FLAG_TF;
-        g->c->plant[g->c->nplants++] = (Plant){(uint32_t)g->c->in.gpr[X86_RSP], rng_next(rng) & keep & ~(uint64_t)X86_FLAG_VIP};
+        plant(g->c, g->c->in.gpr[X86_RSP], rng_next(rng) & keep & ~(uint64_t)X86_FLAG_VIP);
     }
     if (row->opcode_first == 0xf7 && row->map == MAP_0F)
         set_gpr(g, X86_RDI, choose_target(rng, 16, false) & ~(1ull << 63)); /* CPUs differ when no byte is stored */
@@ -409,6 +413,31 @@ static unsigned evex_size(const InsnRow *row, unsigned size, bool w, uint8_t p2)
     return insn_size_bytes(&in, size);
 }
 
+static bool row_is_state_block(const InsnRow *row) { return row->how == HOW_CALL && row->operand[0] == (M_M << 8 | S_mx); }
+
+/* Where a block of FXSAVE or XSAVE stands, with registers and a header that mostly are valid. */
+static uint64_t choose_block(Gen *g, const InsnRow *row)
+{
+    enum { AT_MXCSR = 24, AT_BV = 512, AT_COMP = 520, AT_RESERVED = 528, HEADER_END = 576, COMPONENTS = 0xe7, NOT_GUESTS = 0x60200 };
+    Rng *rng = g->rng;
+    bool is_x = row->name[0] == 'x', is_fx = row->name[1] == 'x';
+    uint64_t target = choose_target(rng, 64, false);
+    if (chance(rng, 90))
+        target &= ~(uint64_t)(is_x ? 63 : is_fx ? 15 : 3);
+    set_gpr(g, X86_RAX, rng_next(rng) & ~(uint64_t)NOT_GUESTS); /* PKRU and AMX, which the host may have on */
+    if (target - WINDOW >= WINDOW_RO * 4096 - HEADER_END)
+        return target;
+    plant(g->c, target + AT_MXCSR, rng_next(rng) & (chance(rng, 95) ? 0xffffu : 0xffffffffu));
+    if (!is_x)
+        return target;
+    uint64_t bv = rng_next(rng) & (chance(rng, 95) ? COMPONENTS : ~(uint64_t)0);
+    plant(g->c, target + AT_BV, bv);
+    plant(g->c, target + AT_COMP, chance(rng, 40) ? 0 : (chance(rng, 95) ? 1ull << 63 | (bv & COMPONENTS) : 0) | (rng_next(rng) & COMPONENTS));
+    for (unsigned at = AT_RESERVED; at < HEADER_END; at += 8)
+        plant(g->c, target + at, chance(rng, 1) ? rng_next(rng) : 0);
+    return target;
+}
+
 /* One instruction for @row at code[c->ncode].  False: these choices do not make a valid one. */
 static bool generate_insn(Gen *g, unsigned row_index)
 {
@@ -458,9 +487,10 @@ static bool generate_insn(Gen *g, unsigned row_index)
         uint64_t target = choose_target(rng, size ? size : 1, row->attr & A_ALIGN && chance(rng, 80));
         if (row->how == HOW_EMIT && (row->tr == TR_JMP_RM || row->tr == TR_CALL_RM)) {
             target = WINDOW + (rng_below(rng, 3 * 4096) & ~7u);
-            if (c->nplants < 8)
-                c->plant[c->nplants++] = (Plant){(uint32_t)target, CODE + rng_below(rng, CODE_CASES)};
+            plant(c, target, CODE + rng_below(rng, CODE_CASES));
         }
+        if (row_is_state_block(row))
+            target = choose_block(g, row);
         ntail = memory_operand(g, tail, &rex, reg, gs ? target - ORACLE_GS : target, addr32, row->attr & A_VSIB, &rip_disp);
     } else if (modrm) {
         unsigned rm = row->modrm >= 0 ? (unsigned)row->modrm & 7 : rng_below(rng, 8);
@@ -643,11 +673,14 @@ void generate_case(Rng *rng, Case *c, uint64_t rip, const uint16_t *rows, unsign
     c->in.rflags = rng_next(rng) & (X86_FLAGS_STATUS | (chance(rng, 20) ? X86_FLAG_DF : 0));
     c->in.rflags |= (chance(rng, 4) ? X86_FLAG_AC : 0) | (chance(rng, 4) ? X86_FLAG_TF : 0);
     random_vectors(rng, &c->in);
+    c->in.components = chance(rng, 90) ? ~(uint64_t)0 : rng_next(rng);
     uint16_t sticky = 0; /* flags undefined on some path */
     for (unsigned i = 0, attempts = 0; i < ninsns && attempts < 200; attempts++) {
         unsigned index = rows[rng_below(rng, nrows)];
         const InsnRow *row = &insn_table[index];
         if (row->flags_read & c->undefined || (i + 1 < ninsns && row->attr & A_ENDS))
+            continue;
+        if (ninsns > 1 && row_is_state_block(row)) /* others leave x87 pointers, which are not the guest's in bt */
             continue;
         if (!generate_insn(&g, index))
             continue;

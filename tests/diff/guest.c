@@ -131,7 +131,7 @@ static void state_build(X86State *s, const Case *c)
     s->pat = 0x0007040600070406;
     s->xcr0 = model.xcr0_mask;
     memcpy(s->xsave, c->in.fx, 416);
-    uint64_t bv = model.xcr0_mask;
+    uint64_t bv = c->in.components & model.xcr0_mask;
     memcpy(s->xsave + 512, &bv, 8);
     memcpy(s->xsave + 576, c->in.ymm_high, 256);
     if (place[5]) {

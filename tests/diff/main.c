@@ -170,9 +170,9 @@ static char *compare(const Case *c, const Result *n, const Result *g)
     if (n->vector != g->vector)
         say(out, "vector", n->vector, g->vector);
     uint32_t error = n->vector == X86_EXC_PF && n->cr2 >> 63 ? 1 : 0; /* Linux reports every kernel address as present */
-    if (n->vector == g->vector && n->vector != 3 && (n->error | error) != (g->error | error))
+    bool is_block = n->vector == X86_EXC_PF && any_row(c, row_is_state_block); /* any byte of it may be touched first */
+    if (n->vector == g->vector && n->vector != X86_EXC_BP && (n->error | error) != (g->error | error) && !is_block)
         say(out, "error code", n->error, g->error);
-    bool is_block = any_row(c, row_is_state_block); /* any byte of it may be touched first */
     if (n->vector == X86_EXC_PF && g->vector == X86_EXC_PF && n->cr2 != g->cr2 && !is_block)
         say(out, "cr2", n->cr2, g->cr2);
     if (n->out.rip != g->out.rip)
@@ -227,7 +227,7 @@ static char *compare(const Case *c, const Result *n, const Result *g)
             say(out, name, get64(n->out.zmm + 8 * i), get64(g->out.zmm + 8 * i));
     }
     for (unsigned i = 0, shown = 0; i < WINDOW_SIZE && shown < 4; i += 8) {
-        if (i % 4096 == 0 && memcmp(n->window + i, g->window + i, 4096) == 0) {
+        if (i % 4096 == 0 && (is_block || memcmp(n->window + i, g->window + i, 4096) == 0)) {
             i += 4096 - 8;
             continue;
         }

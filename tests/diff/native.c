@@ -77,7 +77,7 @@ static void case_load(ucontext_t *uc, const Case *c)
     memcpy(fp, c->in.fx, 416); /* the rest of the 512 bytes is the kernel's */
     /* EFLAGS.ID: sigreturn keeps the one in force now. */
     __asm__ volatile("sub $128, %%rsp; pushf; orl $0x200000, (%%rsp); popf; add $128, %%rsp" : : : "memory", "cc");
-    uint64_t bv = place[5] ? 0xe7 : 7, zero = 0;
+    uint64_t bv = c->in.components & (place[5] ? 0xe7 : 7), zero = 0;
     memcpy(fp + 512, &bv, 8);
     memcpy(fp + 520, &zero, 8);
     memcpy(fp + 576, c->in.ymm_high, 256);

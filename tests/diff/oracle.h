@@ -39,6 +39,7 @@ typedef struct OracleState {
     /* AVX-512, where the host has it: components 5 to 7 of XSAVE. */
     uint64_t mask[8];
     uint8_t zmm_high[512], zmm[1024];
+    uint64_t components; /* before a case: XSTATE_BV; what is not in it is in its initial state */
 } OracleState;
 
 typedef struct Plant { uint32_t address; uint64_t value; } Plant; /* eight bytes of the window set before the case */
@@ -55,7 +56,7 @@ typedef struct Case {
     uint8_t jump_to[CASE_INSNS]; /* instruction a short jump leads to, counted from 1; 0: no jump inside the case */
     uint16_t undefined; /* status flags nobody may look at */
     uint32_t nplants;
-    Plant plant[8];
+    Plant plant[10];
 } Case;
 
 /* oracle_xsave: where component @i of the standard XSAVE format is, 0 when the host does not have it. */

@@ -348,6 +348,32 @@ START_TEST(gather_is_stepped_before_its_fault)
 }
 END_TEST
 
+/* AVX's component initial, AVX-512's upper one not, and a legacy SSE instruction: on Zen 5, XSAVEOPT then calls AVX's in use and does not write it. */
+GUEST(settle_sse, "paddd xmm0, xmm1\nhlt");
+
+START_TEST(initial_ymm_stays_initial)
+{
+    if (!__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bw"))
+        return;
+    uint64_t bv = 0x43;
+    static const uint8_t zero[256];
+    CpuidModel *model = (CpuidModel *)bm->cpuid;
+    bm_teardown();
+    model->xcr0_mask = 0xe7;
+    setup();
+    bm_state.xcr0 = 0xe7;
+    memcpy(bm_state.xsave + 512, &bv, 8);
+    memset(bm_state.xsave + 576, 0x77, 256);
+    memset(bm_state.xsave + bm->xsave_at[6], 0x55, 512);
+    PUT(BM_CODE, settle_sse);
+    run_to_end();
+    if (bm_state.xsave[512] & 4)
+        ck_assert_mem_eq(bm_state.xsave + 576, zero, sizeof zero);
+    ck_assert_uint_eq(bm_state.xsave[bm->xsave_at[6]], 0x55);
+    model->xcr0_mask = 7;
+}
+END_TEST
+
 /* CMPS, MOVS: an absent source comes before a destination that is not canonical. */
 GUEST(order_cmps, "repne cmpsd\nud2");
 GUEST(order_movs, "movsd\nud2");
@@ -384,6 +410,7 @@ int main(void)
     tcase_add_test(tc, string_keeps_rf);
     tcase_add_test(tc, icebp_is_a_trap);
     tcase_add_loop_test(tc, gather_is_stepped_before_its_fault, 0, 2);
+    tcase_add_test(tc, initial_ymm_stays_initial);
     tcase_add_loop_test(tc, source_faults_first, 0, 2);
     tcase_set_timeout(tc, 60);
     suite_add_tcase(suite, tc);
