@@ -142,7 +142,7 @@ static bool is_accepted(const Case *c, const Result *n, const Result *g)
     if (a == X86_EXC_GP && (b == X86_EXC_PF || b == X86_EXC_SS) && any_row(c, row_needs_alignment))
         return true;
     /* A pending x87 exception and a faulting operand: bt takes the operand's first; the other comes when it is restarted. */
-    if (a == X86_EXC_MF && b_is_operand_fault)
+    if (a == X86_EXC_MF && (b_is_operand_fault || b == X86_EXC_AC))
         return true;
     /* Whether an empty mask faults, and which byte is blamed, differs between CPUs (SDM 2B MASKMOVDQU). */
     if (a == X86_EXC_PF && any_row(c, row_is_masked_store))
@@ -347,6 +347,19 @@ static void make_batch(const Options *options, unsigned first, const RowList *ro
     code_fill();
 }
 
+static const char *row_kind(const InsnRow *row)
+{
+    if (row->attr & A_AVX512)
+        return "AVX-512";
+    if (row->attr & (A_SSE | A_AVX))
+        return !(row->encodings & VEX) ? "SSE" : row->encodings == VEX ? "AVX" : "SSE and AVX";
+    if (row->attr & A_MMX)
+        return "MMX";
+    if (row->attr & A_X87)
+        return "x87";
+    return row->attr & A_CPL0 || row_is_state_block(row) ? "system" : "integer";
+}
+
 /* A wrong native result, to test the oracle itself: what the host was seen to do. */
 static void fault_inject(void)
 {
@@ -490,7 +503,7 @@ int main(int argc, char **argv)
         const char *reason = generate_skip_reason(row, row->attr & A_I64 ? 4 : 8);
         exercised += runs[i] > 0;
         if (o.rows)
-            printf("%-16s map %u %02x/%d pp %u: %u cases%s%s\n", row->name, row->map, row->opcode_first, row->digit, row->prefix, runs[i],
+            printf("%-16s map %u %02x/%d pp %u, %s: %u cases%s%s\n", row->name, row->map, row->opcode_first, row->digit, row->prefix, row_kind(row), runs[i],
                    reason ? ", left out: " : "", reason ? reason : "");
     }
     printf("%u cases, %u of %u rows exercised, %u of them differ\n", finished, exercised, insn_table_rows, differing);

@@ -22,6 +22,7 @@ typedef struct GoldenCase {
     const char *name;
     const uint8_t *start, *end;
     uint32_t bits, at;
+    uint64_t xcr0;
 } GoldenCase;
 
 extern const GoldenCase __start_golden_table[], __stop_golden_table[];
@@ -214,6 +215,7 @@ static char *case_text(const GoldenCase *c)
         bm_state.seg[X86_FS].limit = 0xfff;
     }
     bm_state.rip = start;
+    bm_state.xcr0 = c->xcr0;
     cache_flush(bm->bt, bm);
     mmu_flush(&bm->mmu, true);
     bm_code(start, c->start, size);

@@ -413,6 +413,28 @@ stress_test("cloud-amd64", 4, int(os.environ.get("STRESS_SECONDS", "5")), False)
 stress_test("686-pae", 2, int(os.environ.get("STRESS_SECONDS", "5")), True)
 
 
+@test("AVX-512 in three processes under signals: the digests are the host's, every translation verified", segue_only=True)
+def _():
+    program = os.path.join(options.build, "tests/guests/vector64")
+    if not os.path.exists(program):
+        raise Skip(f"{program} was not built (no static C library?)")
+    native = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=False)
+    if native.returncode == 77:
+        raise Skip("the host has no AVX-512")
+    if native.returncode:
+        raise Failure(f"on the host, {program} ends with status {native.returncode}")
+    with tempfile.TemporaryDirectory() as directory:
+        initrd = switching.archive_of(directory, fetched("initrd", "busybox", "64"), "vector", [(program, "vector64")])
+        with Machine(linux("cloud-amd64", 512, 'panic=-1 quiet segue.run="/vector/vector64"', initrd) + ["-d", "verify"]) as machine:
+            machine.expect("SEGUE-EXIT 0", BOOT_SECONDS)
+            machine.expect_status(0, 30)
+            seen = re.findall(r"^vector \d [0-9a-f]{16}", machine.output.decode(errors="replace").replace("\r", ""), re.M)
+            if sorted(seen) != sorted(native.stdout.split("\n")[:-1]):
+                raise Failure(f"guest {sorted(seen)}, host {native.stdout}")
+            if not re.search(rb"verifier: [1-9]\d{3,} blocks stay inside", machine.output):
+                raise Failure("the verifier has not looked at thousands of blocks")
+
+
 @test("-cpu vendor=, family=, model=: the guest's kernel believes it")
 def _():
     with Machine(linux("cloud-amd64", 512, "segue.poweroff") + ["-cpu", "max,vendor=GenuineIntel,family=6,model=85,stepping=4"]) as machine:

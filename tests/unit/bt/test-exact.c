@@ -348,6 +348,96 @@ START_TEST(gather_is_stepped_before_its_fault)
 }
 END_TEST
 
+/* --- data breakpoints, as translated code meets them --- */
+
+GUEST(watch_load, "mov rax, [rbx]\nud2");
+GUEST(watch_store, "mov [rbx], eax\nud2");
+GUEST(watch_add, "add word ptr [rbx], 1\nud2");
+GUEST(watch_cmp, "cmp byte ptr [rbx], 1\nud2");
+GUEST(watch_push, "lea rsp, [rbx + 8]\npush rax\nud2");
+GUEST(watch_enter, "lea rsp, [rbx + 8]\nenter 0, 0\nud2");
+GUEST(watch_call, "lea rsp, [rbx + 8]\ncall 1f\n1: ud2");
+GUEST(watch_vector, "movups xmm0, [rbx]\nud2");
+GUEST(watch_stos, "mov rdi, rbx\nstosd\nud2");
+GUEST(watch_fxsave, "fxsave [rbx]\nud2");
+GUEST(watch_lock, "lock inc dword ptr [rbx]\nud2");
+GUEST(watch_lea, "lea rax, [rbx]\nprefetcht0 [rbx]\nud2");
+
+enum { ON_WRITE = 1, ON_ACCESS = 3, LENGTH_1 = 0, LENGTH_2 = 1, LENGTH_8 = 2, LENGTH_4 = 3 };
+#define ROW(name, off, on, length, hit) { #name, name, name##_end, off, on, length, hit }
+static const struct {
+    const char *name;
+    const uint8_t *code, *end;
+    unsigned off; /* of the breakpoint from RBX */
+    unsigned on, length;
+    bool is_hit;
+} watches[] = {
+    ROW(watch_load, 4, ON_ACCESS, LENGTH_4, true), ROW(watch_load, 8, ON_ACCESS, LENGTH_8, false), ROW(watch_load, 0, ON_WRITE, LENGTH_8, false),
+    ROW(watch_store, 2, ON_WRITE, LENGTH_2, true), ROW(watch_store, 3, ON_ACCESS, LENGTH_1, true), ROW(watch_store, 4, ON_WRITE, LENGTH_4, false),
+    ROW(watch_add, 1, ON_WRITE, LENGTH_1, true), ROW(watch_add, 0, ON_ACCESS, LENGTH_8, true), ROW(watch_cmp, 0, ON_WRITE, LENGTH_1, false),
+    ROW(watch_cmp, 0, ON_ACCESS, LENGTH_1, true), ROW(watch_push, 0, ON_WRITE, LENGTH_8, true), ROW(watch_push, 8, ON_WRITE, LENGTH_8, false),
+    ROW(watch_enter, 0, ON_WRITE, LENGTH_8, true), ROW(watch_call, 0, ON_WRITE, LENGTH_4, true), ROW(watch_vector, 15, ON_ACCESS, LENGTH_1, true),
+    ROW(watch_vector, 0, ON_WRITE, LENGTH_8, false), ROW(watch_stos, 0, ON_WRITE, LENGTH_4, true), ROW(watch_fxsave, 32, ON_WRITE, LENGTH_4, true),
+    ROW(watch_lock, 0, ON_WRITE, LENGTH_4, true), ROW(watch_lea, 0, ON_ACCESS, LENGTH_8, false),
+};
+#undef ROW
+
+/* A trap behind the instruction, which is carried out; UD2 stands there. */
+START_TEST(data_breakpoint_is_met)
+{
+    size_t size = (size_t)(watches[_i].end - watches[_i].code);
+    bm_code(BM_CODE, watches[_i].code, size);
+    bm_state.dr[2] = BM_DATA + 0x40 + watches[_i].off;
+    bm_state.gpr[X86_RBX] = BM_DATA + 0x40;
+    bm_state.dr[7] = 0x400 | 1u << 5 | watches[_i].on << 24 | watches[_i].length << 26;
+    BmStop stop = run();
+    ck_assert_msg(stop.vector == (watches[_i].is_hit ? X86_EXC_DB : X86_EXC_UD), "%s + %u: vector %d", watches[_i].name, watches[_i].off, stop.vector);
+    ck_assert_msg(stop.rip == BM_CODE + size - 2, "%s: at %#llx", watches[_i].name, (unsigned long long)stop.rip);
+    ck_assert_uint_eq(bm_state.dr[6] & 0x400f, watches[_i].is_hit ? 4 : 0);
+}
+END_TEST
+
+/* --- expand-down segments, as translated code meets them --- */
+
+GUEST(down_ds, ".code32\nmov eax, [esi]\nhlt\n.code64");
+GUEST(down_ds_store, ".code32\nmov [esi], al\nhlt\n.code64");
+GUEST(down_ss, ".code32\nlea ebp, [esi]\nmov eax, [ebp]\nhlt\n.code64");
+
+#define ROW(name, segment, limit, wide, at, vector) { #name, name, name##_end, X86_##segment, limit, wide, at, vector }
+static const struct {
+    const char *name;
+    const uint8_t *code, *end;
+    unsigned segment;
+    uint32_t limit;
+    bool is_wide;
+    uint32_t at;
+    int vector; /* -1: none */
+} downs[] = {
+    ROW(down_ds, DS, 0xfff, true, 0x1000, -1), ROW(down_ds, DS, 0xfff, true, 0xfff, 13), ROW(down_ds, DS, 0xfff, true, 0, 13),
+    ROW(down_ds, DS, 0xfff, true, 0xfffffffd, 13), ROW(down_ds, DS, 0xfff, false, 0xfffc, -1), ROW(down_ds, DS, 0xfff, false, 0xfffd, 13),
+    ROW(down_ds, DS, 0xfff, false, 0x10000, 13), ROW(down_ds_store, DS, 0x1ffff, true, 0x20000, -1), ROW(down_ds_store, DS, 0x1ffff, true, 0x1ffff, 13),
+    ROW(down_ds_store, DS, 0xffffffff, true, 0x20000, 13), ROW(down_ss, SS, 0xfff, true, 0x1000, -1), ROW(down_ss, SS, 0xfff, true, 0xffe, 12),
+};
+#undef ROW
+
+START_TEST(expand_down_is_checked)
+{
+    bm_code(BM_CODE, downs[_i].code, (size_t)(downs[_i].end - downs[_i].code));
+    for (unsigned round = 0; round < 2; round++) {
+        bm_flat32();
+        for (unsigned v = 12; v < 14; v++) { /* 32-bit gates, on the same stack */
+            uint64_t gate = (0xd000u + 16 * v) | BM_SEL_CODE32 << 16 | 0x8eull << 40;
+            memcpy(bm_ram + bm_state.idtr.base + 8 * v, &gate, 8);
+        }
+        bm_state.seg[downs[_i].segment].attr = X86_SEG_S | X86_SEG_P | X86_SEG_G | 7u | (downs[_i].is_wide ? X86_SEG_DB : 0);
+        bm_state.seg[downs[_i].segment].limit = downs[_i].limit;
+        bm_state.gpr[X86_RSI] = downs[_i].at;
+        BmStop stop = run();
+        ck_assert_msg(stop.vector == downs[_i].vector, "%s at %#x, limit %#x: vector %d", downs[_i].name, downs[_i].at, downs[_i].limit, stop.vector);
+    }
+}
+END_TEST
+
 /* AVX's component initial, AVX-512's upper one not, and a legacy SSE instruction: on Zen 5, XSAVEOPT then calls AVX's in use and does not write it. */
 GUEST(settle_sse, "paddd xmm0, xmm1\nhlt");
 
@@ -410,6 +500,8 @@ int main(void)
     tcase_add_test(tc, string_keeps_rf);
     tcase_add_test(tc, icebp_is_a_trap);
     tcase_add_loop_test(tc, gather_is_stepped_before_its_fault, 0, 2);
+    tcase_add_loop_test(tc, data_breakpoint_is_met, 0, (int)G_N_ELEMENTS(watches));
+    tcase_add_loop_test(tc, expand_down_is_checked, 0, (int)G_N_ELEMENTS(downs));
     tcase_add_test(tc, initial_ymm_stays_initial);
     tcase_add_loop_test(tc, source_faults_first, 0, 2);
     tcase_set_timeout(tc, 60);

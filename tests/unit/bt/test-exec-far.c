@@ -256,6 +256,93 @@ START_TEST(task_gate_in_idt_pushes_code)
 }
 END_TEST
 
+/* A 16-bit TSS: items of two bytes, no FS, GS, CR3 or T; upper halves of the registers stay. */
+START_TEST(task_of_16_bits)
+{
+    fx_protected();
+    memset(fx_ram + TSS_B, 0, 0x68);
+    fx_put(GDT + SEL_TSS_B + 5, 1, 0x81);
+    fx_put(TSS_B + 14, 2, 0x7000);
+    fx_put(TSS_B + 16, 2, 2);
+    fx_put(TSS_B + 18, 2, 0xa001);
+    fx_put(TSS_B + 18 + 2 * X86_RSP, 2, STACK0);
+    fx_put(TSS_B + 34 + 2 * X86_ES, 2, SEL_DATA0);
+    fx_put(TSS_B + 34 + 2 * X86_CS, 2, SEL_CODE16);
+    fx_put(TSS_B + 34 + 2 * X86_SS, 2, SEL_DATA0);
+    fx_put(TSS_B + 34 + 2 * X86_DS, 2, SEL_DATA0);
+    fx_put(TSS_B + 100, 2, 1); /* no T bit in this one */
+    fx->gpr[X86_RAX] = 0x12345678;
+    fx->gpr[X86_RSP] = STACK0;
+    ck_assert_int_eq(fx_run(ex_far_call, insn_far(0x9a, SEL_TASK_GATE, 0)), FX_DONE);
+    ck_assert_uint_eq(fx->rip, 0x7000);
+    ck_assert_uint_eq((uint16_t)fx->gpr[X86_RAX], 0xa001);
+    ck_assert_uint_eq(fx->seg[X86_CS].selector, SEL_CODE16);
+    ck_assert(fx->seg[X86_GS].attr & X86_SEG_UNUSABLE);
+    ck_assert_uint_eq(fx_get(GDT + SEL_TSS_B + 5, 1), 0x83);
+    Insn iret = fx_insn(0xcf);
+    ck_assert_int_eq(fx_run(ex_iret, iret), FX_DONE);
+    ck_assert_uint_eq(fx->gpr[X86_RAX], 0x12345678);
+    ck_assert_uint_eq(fx_get(GDT + SEL_TSS_B + 5, 1), 0x81);
+    ck_assert_uint_eq(fx_get(TSS_B + 14, 2), 0x7002);
+}
+END_TEST
+
+/* T in the new TSS: #DB with DR6.BT before its first instruction.  The local breakpoints go with every switch (SDM 3A 7.2.1, 3B 17.2.4). */
+START_TEST(task_with_trap_bit)
+{
+    fx_protected();
+    put_task_b(2);
+    fx_put(TSS_B + 100, 2, 1);
+    fx->dr[6] = 0xffff0ff0;
+    fx->dr[7] = 0x400 | 1 | 8; /* L0, G1 */
+    ck_assert_int_eq(fx_run(ex_far_jmp, insn_far(0xea, SEL_TSS_B, 0)), X86_EXC_DB);
+    ck_assert_uint_eq(fx->rip, 0x7000);
+    ck_assert_uint_eq(fx->dr[6], 0xffff0ff0 | 1u << 15);
+    ck_assert_uint_eq(fx->dr[7], 0x400 | 8);
+}
+END_TEST
+
+/* The LDT of the new task is there when its segments are loaded; one that is none is #TS of the new task. */
+START_TEST(task_with_ldt)
+{
+    fx_protected();
+    put_task_b(2);
+    fx_put(LDT + 8, 8, fx_descriptor(0x4000, 0xffff, 0x93 | X86_SEG_DB));
+    fx_put(TSS_B + 96, 2, SEL_LDT);
+    fx_put(TSS_B + 72 + 4 * X86_GS, 2, 8 | 4);
+    ck_assert_int_eq(fx_run(ex_far_jmp, insn_far(0xea, SEL_TSS_B, 0)), FX_DONE);
+    ck_assert_uint_eq(fx->seg[X86_LDTR].selector, SEL_LDT);
+    ck_assert_uint_eq(fx->seg[X86_GS].base, 0x4000);
+    ck_assert_uint_eq(fx_get(LDT + 8 + 5, 1) & 1, 1);
+
+    fx_protected();
+    put_task_b(2);
+    fx_put(TSS_B + 96, 2, SEL_DATA0);
+    ck_assert_int_eq(fx_run(ex_far_jmp, insn_far(0xea, SEL_TSS_B, 0)), X86_EXC_TS);
+    ck_assert_uint_eq(fx->exception.code, SEL_DATA0);
+}
+END_TEST
+
+/* IRET with NT: the back link must name a busy TSS in the GDT.  A TSS that is too short is #TS of the old task. */
+START_TEST(task_links_are_checked)
+{
+    fx_protected();
+    put_task_b(2);
+    bt_set_flags(fx, X86_FLAG_NT);
+    fx_put(TSS, 2, SEL_TSS_B); /* not busy */
+    ck_assert_int_eq(fx_run(ex_iret, fx_insn(0xcf)), X86_EXC_TS);
+    ck_assert_uint_eq(fx->exception.code, SEL_TSS_B);
+    fx_put(TSS, 2, SEL_DATA0);
+    ck_assert_int_eq(fx_run(ex_iret, fx_insn(0xcf)), X86_EXC_TS);
+    bt_set_flags(fx, 0);
+    fx_put(GDT + SEL_TSS_B, 2, 0x66);
+    ck_assert_int_eq(fx_run(ex_far_jmp, insn_far(0xea, SEL_TSS_B, 0)), X86_EXC_TS);
+    ck_assert_uint_eq(fx->exception.code, SEL_TSS_B);
+    ck_assert_uint_eq(fx->seg[X86_TR].selector, SEL_TSS);
+    ck_assert_uint_eq(fx->rip, CODE);
+}
+END_TEST
+
 START_TEST(task_with_bad_stack_faults_in_new_task)
 {
     fx_protected();
@@ -312,6 +399,10 @@ int main(void)
     tcase_add_test(tcase, task_call_and_iret);
     tcase_add_test(tcase, task_jump);
     tcase_add_test(tcase, task_gate_in_idt_pushes_code);
+    tcase_add_test(tcase, task_of_16_bits);
+    tcase_add_test(tcase, task_with_trap_bit);
+    tcase_add_test(tcase, task_with_ldt);
+    tcase_add_test(tcase, task_links_are_checked);
     tcase_add_test(tcase, task_with_bad_stack_faults_in_new_task);
     tcase_add_test(tcase, table_registers);
     tcase_add_test(tcase, load_task_register);
