@@ -150,6 +150,8 @@ static bool is_accepted(const Case *c, const Result *n, const Result *g)
     /* An operand across the end of the 4 GiB segment; the 64-bit equivalent has no such end. */
     if (c->code_size == 4 && a == X86_EXC_PF && b_is_operand_fault && (n->cr2 >= 0xfffff000 || any_row(c, row_is_string)))
         return true;
+    if (c->code_size == 4 && a == X86_EXC_AC && (b == X86_EXC_GP || b == X86_EXC_SS))
+        return true;
     if (a == X86_EXC_GP && any_row(c, row_is_masked_store))
         return true;
     /* An invalid combination of EVEX fields with a memory operand: bt leaves the judgement to the host, after it has looked the page up. */
