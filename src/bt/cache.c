@@ -25,6 +25,26 @@ static void *arena_new(size_t size)
     return p;
 }
 
+/* MADV_COLLAPSE (Linux 6.1) gives huge pages to a memfd whatever /sys says of them; by itself shared memory has small ones.  A large program
+ * jumps all over its translations: with small pages the host's instruction TLB misses on much of that.  A chunk is taken when a little of it is in
+ * use, so that small guests do not wait for what they never fill. */
+#define HUGE_CHUNK ((size_t)2 << 20)
+#define HUGE_WORTH ((size_t)128 << 10)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+void cache_grown(Bt *bt)
+{
+    const uint8_t *used[3] = {bt->code_p, bt->cold_p, (uint8_t *)(bt->cells + bt->ncells)};
+    for (unsigned k = 0; k < 3; k++) {
+        if (__builtin_expect(used[k] < bt->huge_end[k] + HUGE_WORTH, 1))
+            continue;
+        madvise(bt->huge_end[k], HUGE_CHUNK, MADV_COLLAPSE); /* refused: small pages */
+        bt->huge_end[k] += HUGE_CHUNK;
+    }
+}
+
 static gboolean cache_map_code(Bt *bt, GError **error)
 {
     size_t size = CACHE_CODE_SIZE + CELLS_SIZE;
@@ -50,6 +70,9 @@ static gboolean cache_map_code(Bt *bt, GError **error)
     bt->code_p = bt->rw;
     bt->cold_p = bt->code_end = bt->rw + CACHE_MAIN_SIZE;
     bt->cold_end = bt->rw + CACHE_CODE_SIZE;
+    bt->huge_end[0] = bt->code_p;
+    bt->huge_end[1] = bt->cold_p;
+    bt->huge_end[2] = (uint8_t *)bt->cells;
     return TRUE;
 }
 

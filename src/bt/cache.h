@@ -104,6 +104,7 @@ typedef struct Bt {
     uint8_t *cold_p;   /* and for the rest */
     uint8_t *code_end, *cold_end; /* where both have to stop */
     uint8_t *code_start; /* after the stubs */
+    uint8_t *huge_end[3]; /* cache_grown(): of main lines, the rest, cells: what lies before has huge pages, or was refused them */
     uint64_t *cells;   /* rw view */
     uint32_t ncells;
     BtBlock *blocks;
@@ -148,6 +149,9 @@ void cache_free(Bt *bt);
 bool cache_has_room(const Bt *bt);
 /* cache_flush: drops everything; the caller also flushes jump caches and TLB (cpu's). */
 void cache_flush(Bt *bt, BtCpu *cpu);
+
+/* cache_grown: to be called when a block has been added: asks the host for huge pages where the cache has begun to fill. */
+void cache_grown(Bt *bt);
 
 /* cache_reclaim: gives back the space of the last blocks when they have been dropped, so that code rewritten over and over does not
  * eat the cache.  Only while no translated code is running. */

@@ -372,6 +372,7 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     block->map_count = bt->nmap - block->map_first;
     bt->code_p = main_end + (-(uintptr_t)main_end & 15);
     bt->cold_p = t->e.p;
+    cache_grown(bt);
     bt->nblocks++;
     bt->stat_blocks++;
     bt->stat_insns += n;
