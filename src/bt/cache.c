@@ -237,13 +237,13 @@ bool cache_is_global(const BtCpu *cpu, const BtBlock *block)
     if (!(block->mode & MODE_CODE64))
         gva = (uint32_t)gva;
     const TlbEntry *tlb = cpu->mmu.tlb[bt_mmu_index(cpu)], *e = &tlb[(gva >> PAGE_SHIFT) % TLB_SIZE];
-    if (gva - e->tag_read >= PAGE_SIZE || !(e->info & TLB_INFO_GLOBAL))
+    if (gva - e->tag_read >= PAGE_SIZE || !(tlb_info_of(&cpu->mmu, e) & TLB_INFO_GLOBAL))
         return false;
     if (!block->crosses_page)
         return true;
     gva = page_of(gva) + PAGE_SIZE;
     e = &tlb[(gva >> PAGE_SHIFT) % TLB_SIZE];
-    return e->tag_read == gva && e->info & TLB_INFO_GLOBAL;
+    return e->tag_read == gva && tlb_info_of(&cpu->mmu, e) & TLB_INFO_GLOBAL;
 }
 
 static uint32_t *cell_list(Bt *bt, Gva page) { return &bt->cells_of_page[(page >> PAGE_SHIFT) % CACHE_CELL_LISTS]; }

@@ -33,7 +33,7 @@
 #define MODE_NO_AVX512 0x4000u /* XCR0[7:5] != 7 */
 #define MODE_DEBUG    0x8000u /* DR7 enables breakpoints: one instruction a block, accesses take the slow path */
 
-#define JUMP_CACHE_BITS 14
+#define JUMP_CACHE_BITS 15
 #define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
 typedef struct JumpCacheEntry {
     uint64_t key; /* jump_cache_key() of the RIP; jump_cache_empty() of its slot when empty */

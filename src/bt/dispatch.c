@@ -41,8 +41,8 @@ static bool fetch_gpa(BtCpu *cpu, Gva gva, Gpa *out_gpa)
 {
     MmuIndex index = bt_mmu_index(cpu);
     const TlbEntry *e = &cpu->mmu.tlb[index][(gva >> PAGE_SHIFT) % TLB_SIZE];
-    if (gva - e->tag_read < PAGE_SIZE && e->info & TLB_INFO_FETCH) {
-        *out_gpa = page_of(e->info) | page_offset(gva);
+    if (gva - e->tag_read < PAGE_SIZE && tlb_info_of(&cpu->mmu, e) & TLB_INFO_FETCH) {
+        *out_gpa = page_of(tlb_info_of(&cpu->mmu, e)) | page_offset(gva);
         return true;
     }
     MmuFill fill;

@@ -8,14 +8,14 @@ static bool probe(const Mmu *mmu, Gva page, MmuAccess access, MmuIndex index, Gp
 static bool entry_is_sound(const Mmu *mmu, MmuIndex index, unsigned i, Gva page)
 {
     const TlbEntry *entry = &mmu->tlb[index][i];
-    Gpa gpa = page_of(entry->info);
+    Gpa gpa = page_of(tlb_info_of(mmu, entry));
     MmuWalk walk;
     const RamSlot *slot = ram_find(mmu->ram, gpa);
-    if (!slot || entry->host != slot->host + (gpa - slot->start) || TLB_INDEX(page) != i)
+    if (!slot || entry->host != slot->host + (gpa - slot->start) || entry->addend != (uint64_t)(uintptr_t)entry->host - page || TLB_INDEX(page) != i)
         return false;
     if (entry->tag_read == page && !probe(mmu, page, MMU_READ, index, gpa, &walk))
         return false;
-    if (entry->info & TLB_INFO_FETCH && !probe(mmu, page, MMU_FETCH, index, gpa, &walk))
+    if (tlb_info_of(mmu, entry) & TLB_INFO_FETCH && !probe(mmu, page, MMU_FETCH, index, gpa, &walk))
         return false;
     if (entry->tag_write == page) {
         if (!probe(mmu, page, MMU_WRITE, index, gpa, &walk) || !walk.is_writable || slot->is_rom)

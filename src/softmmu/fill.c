@@ -116,7 +116,7 @@ WALK_INLINE void entry_fill(Mmu *mmu, Gva gva, MmuIndex index, const Walk *walk,
     unsigned i = TLB_INDEX(gva);
     TlbEntry *entry = &mmu->tlb[index][i];
     /* The journal names every entry with a non-global page; it does already when such a page was in it. */
-    if (!walk->is_global && (!tlb_is_valid(entry) || entry->info & TLB_INFO_GLOBAL))
+    if (!walk->is_global && (!tlb_is_valid(entry) || tlb_info_of(mmu, entry) & TLB_INFO_GLOBAL))
         journal_add(mmu, index, i);
 
     Gva page = page_of(gva);
@@ -145,7 +145,8 @@ WALK_INLINE void entry_fill(Mmu *mmu, Gva gva, MmuIndex index, const Walk *walk,
     entry->tag_read = walk->rights & MMU_RIGHT_READ ? page : invalid;
     entry->tag_write = may_write ? page : invalid;
     entry->host = place->host - page_offset(walk->gpa);
-    entry->info = info;
+    entry->addend = (uint64_t)(uintptr_t)entry->host - page;
+    *tlb_info(mmu, entry) = info;
 }
 
 MmuOutcome mmu_fill(Mmu *mmu, Gva gva, MmuAccess access, MmuIndex index, MmuFill *out)

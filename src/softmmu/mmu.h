@@ -41,8 +41,10 @@ typedef struct TlbEntry {
     uint64_t tag_read;  /* page-aligned gva; a page of another index (tlb_invalid_tag) where the access must miss */
     uint64_t tag_write; /* likewise; set only when the page is writable, dirty, RAM, and holds no translations */
     uint8_t *host;      /* host page, NULL in an empty entry */
-    uint64_t info;      /* gpa page | TLB_INFO_* */
+    uint64_t addend;    /* host address minus gva, in the page */
 } TlbEntry;
+
+/* What only C asks of an entry, in an array of its own, tlb_info(): gpa page | TLB_INFO_*. */
 
 #define TLB_INFO_GLOBAL 1u /* survives a CR3 load */
 #define TLB_INFO_LARGE  2u /* piece of a 2 MiB, 4 MiB or 1 GiB page */
@@ -101,6 +103,7 @@ typedef struct Mmu {
 #define TLB_JOURNAL 1024
     uint16_t journal[MMU_NINDEXES][TLB_JOURNAL];
     uint32_t njournal[MMU_NINDEXES];
+    uint64_t tlb_info[MMU_NINDEXES * TLB_SIZE];
     /* Which gigabytes (gva >> 30, modulo 512) had pieces of large pages filled since the last flush: [0] non-global, [1] global.
      * INVLPG elsewhere need not look for pieces. */
     uint64_t large_seen[2][8];
@@ -155,6 +158,10 @@ typedef struct Mmu {
     /* stat_fills that succeeded, by what the entry held: nothing; another page; this page, without the right that is wanted. */
     uint64_t stat_empty, stat_conflicts, stat_upgrades, stat_cr3_loads;
 } Mmu;
+
+/* tlb_info: of @entry, which is one of @mmu's. */
+static inline uint64_t *tlb_info(Mmu *mmu, const TlbEntry *entry) { return &mmu->tlb_info[entry - mmu->tlb[0]]; }
+static inline uint64_t tlb_info_of(const Mmu *mmu, const TlbEntry *entry) { return mmu->tlb_info[entry - mmu->tlb[0]]; }
 
 typedef enum MmuWalkOutcome { MMU_WALK_OK, MMU_WALK_FAULT } MmuWalkOutcome;
 

@@ -19,7 +19,7 @@ static void space_note(MmuSpace *space, const Mmu *mmu, MmuIndex index)
     for (uint32_t at = 0; at < n && space->npages < MMU_SPACE_PAGES; at++) {
         unsigned i = mmu->journal[index][at];
         const TlbEntry *entry = &mmu->tlb[index][i];
-        if (entry->tag_read != tlb_invalid_tag(i) && !(entry->info & TLB_INFO_GLOBAL))
+        if (entry->tag_read != tlb_invalid_tag(i) && !(tlb_info_of(mmu, entry) & TLB_INFO_GLOBAL))
             space->page[space->npages++] = entry->tag_read | index;
     }
 }

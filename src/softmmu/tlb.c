@@ -65,7 +65,7 @@ static void tlb_reset(Mmu *mmu)
 {
     for (unsigned index = 0; index < MMU_NINDEXES; index++) {
         for (unsigned i = 0; i < TLB_SIZE; i++)
-            tlb_drop(&mmu->tlb[index][i], i);
+            tlb_drop(mmu, &mmu->tlb[index][i], i);
         mmu->njournal[index] = 0;
     }
     mmu->keys_seen = 0;
@@ -113,13 +113,13 @@ static void drop_nonglobal(Mmu *mmu)
         uint32_t n = mmu->njournal[index];
         if (n > TLB_JOURNAL) {
             for (unsigned i = 0; i < TLB_SIZE; i++)
-                if (!(tlb[i].info & TLB_INFO_GLOBAL))
-                    tlb_drop(&tlb[i], i);
+                if (!(tlb_info_of(mmu, &tlb[i]) & TLB_INFO_GLOBAL))
+                    tlb_drop(mmu, &tlb[i], i);
         } else {
             for (uint32_t at = 0; at < n; at++) {
                 unsigned i = mmu->journal[index][at];
-                if (!(tlb[i].info & TLB_INFO_GLOBAL))
-                    tlb_drop(&tlb[i], i);
+                if (!(tlb_info_of(mmu, &tlb[i]) & TLB_INFO_GLOBAL))
+                    tlb_drop(mmu, &tlb[i], i);
             }
         }
         mmu->njournal[index] = 0;
@@ -162,9 +162,9 @@ void mmu_set_paging(Mmu *mmu, uint64_t cr0, uint64_t cr4, uint64_t efer)
 static bool drop_keyed(Mmu *mmu, unsigned at, unsigned changed)
 {
     TlbEntry *entry = &mmu->tlb[at / TLB_SIZE][at % TLB_SIZE];
-    bool is_it = tlb_is_valid(entry) && changed >> (entry->info >> TLB_INFO_KEY_SHIFT & 15) & 1;
+    bool is_it = tlb_is_valid(entry) && changed >> (tlb_info_of(mmu, entry) >> TLB_INFO_KEY_SHIFT & 15) & 1;
     if (is_it)
-        tlb_drop(entry, at % TLB_SIZE);
+        tlb_drop(mmu, entry, at % TLB_SIZE);
     return is_it;
 }
 
@@ -231,11 +231,11 @@ static void drop_pieces(Mmu *mmu, Gva gva, uint64_t size)
         for (unsigned k = 0; k < npages; k++) {
             unsigned i = (first + k) & (TLB_SIZE - 1);
             TlbEntry *entry = &mmu->tlb[index][i];
-            if (!(entry->info & TLB_INFO_LARGE))
+            if (!(tlb_info_of(mmu, entry) & TLB_INFO_LARGE))
                 continue;
             bool names_page = entry->tag_read != tlb_invalid_tag(i);
             if (!names_page || (entry->tag_read & ~(size - 1)) == start)
-                tlb_drop(entry, i);
+                tlb_drop(mmu, entry, i);
         }
     }
 }
@@ -303,7 +303,7 @@ void mmu_drop_writes(Mmu *mmu, Gpa gpa)
     for (unsigned index = 0; index < MMU_NINDEXES; index++) {
         TlbEntry *tlb = mmu->tlb[index];
         for (unsigned i = first; i <= last; i++)
-            if (page_of(tlb[i].info) == page)
+            if (page_of(tlb_info_of(mmu, &tlb[i])) == page)
                 tlb[i].tag_write = tlb_invalid_tag(i);
     }
 }

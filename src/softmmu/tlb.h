@@ -11,12 +11,12 @@ static inline unsigned key_of(uint64_t leaf) { return (unsigned)(leaf >> PTE_KEY
 
 static inline bool tlb_is_valid(const TlbEntry *entry) { return entry->host != NULL; }
 
-static inline void tlb_drop(TlbEntry *entry, unsigned i)
+static inline void tlb_drop(Mmu *mmu, TlbEntry *entry, unsigned i)
 {
     entry->tag_read = tlb_invalid_tag(i);
     entry->tag_write = tlb_invalid_tag(i);
     entry->host = NULL;
-    entry->info = 0;
+    *tlb_info(mmu, entry) = 0;
 }
 
 /* tlb_drop_page: drops what the three classes hold of @page.  An entry that can only be fetched names no page: it goes as well. */
@@ -26,7 +26,7 @@ static inline void tlb_drop_page(Mmu *mmu, Gva page)
     for (unsigned index = 0; index < MMU_NINDEXES; index++) {
         TlbEntry *entry = &mmu->tlb[index][i];
         if (entry->tag_read == page || entry->tag_write == page || entry->tag_read == tlb_invalid_tag(i))
-            tlb_drop(entry, i);
+            tlb_drop(mmu, entry, i);
     }
 }
 

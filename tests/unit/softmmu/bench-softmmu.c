@@ -108,7 +108,7 @@ static void bench_shadow_model(unsigned npages, const char *what)
             entry->tag_read = at->rights & 1 ? page : 0;
             entry->tag_write = at->rights & 2 ? page : 0;
             entry->host = (uint8_t *)at->host;
-            entry->info = at->info;
+            *tlb_info(mmu, entry) = at->info;
             mmu->stat_fills++;
         }
         sink += (uintptr_t)entry->host;

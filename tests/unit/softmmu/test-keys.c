@@ -113,7 +113,7 @@ START_TEST(new_keys_drop_entries)
     const TlbEntry *entry = &guest.mmu->tlb[MMU_USER][(GVA >> 12) % TLB_SIZE], *kept = &guest.mmu->tlb[MMU_USER][(other >> 12) % TLB_SIZE];
     ck_assert(mmu_fill(guest.mmu, GVA, MMU_WRITE, MMU_USER, &fill) == MMU_RAM);
     ck_assert(mmu_fill(guest.mmu, other, MMU_WRITE, MMU_USER, &fill) == MMU_RAM);
-    ck_assert_uint_eq(page_of(entry->info), 0x123000);
+    ck_assert_uint_eq(page_of(tlb_info_of(guest.mmu, entry)), 0x123000);
     ck_assert(entry->tag_write == page_of(GVA) && kept->tag_write == page_of(other));
     mmu_set_keys(guest.mmu, WD, 0);
     ck_assert(entry->tag_write != page_of(GVA) && entry->tag_read != page_of(GVA));

@@ -63,7 +63,7 @@ static const TlbEntry *entry(unsigned page)
 static bool reads(unsigned space, unsigned page)
 {
     Gpa gpa = 0x100000 + (space * NPAGES + page) * PAGE_SIZE;
-    return entry(page)->tag_read == USER_GVA + page * PAGE_SIZE && page_of(entry(page)->info) == gpa;
+    return entry(page)->tag_read == USER_GVA + page * PAGE_SIZE && page_of(tlb_info_of(fixture.guest.mmu, entry(page))) == gpa;
 }
 
 static bool writes(unsigned page)

@@ -111,7 +111,7 @@ START_TEST(rights_4level)
         ck_assert_msg((entry->tag_read == page_of(GVA)) ==
                           (mmu_probe(guest.mmu, GVA, MMU_READ, index, &probe) == MMU_WALK_OK), "%s: read tag", rights[_i].name);
         ck_assert_msg((entry->tag_write == page_of(GVA)) == (access == MMU_WRITE), "%s: write tag", rights[_i].name);
-        ck_assert_msg(!(entry->info & TLB_INFO_FETCH) ==
+        ck_assert_msg(!(tlb_info_of(guest.mmu, entry) & TLB_INFO_FETCH) ==
                           (mmu_probe(guest.mmu, GVA, MMU_FETCH, index, &probe) != MMU_WALK_OK), "%s: fetch", rights[_i].name);
     } else {
         ck_assert_msg(outcome == MMU_WALK_FAULT, "%s: no fault", rights[_i].name);
