@@ -116,6 +116,21 @@ static inline void e_modrm_mem(Emit *e, unsigned reg, int base, int index, unsig
         e32(e, (uint32_t)disp);
 }
 
+/* The same with a base, and without the one-byte displacement. */
+static inline void e_modrm_mem_long(Emit *e, unsigned reg, unsigned base, int index, unsigned scale, int32_t disp)
+{
+    unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : 0x80;
+    unsigned ss = scale == 8 ? 3u : scale == 4 ? 2u : scale == 2 ? 1u : 0u;
+    if (index >= 0 || (base & 7) == 4) {
+        e8(e, mod | (reg & 7) << 3 | 4);
+        e8(e, ss << 6 | (index < 0 ? 4u : (unsigned)index & 7) << 3 | (base & 7));
+    } else {
+        e8(e, mod | (reg & 7) << 3 | (base & 7));
+    }
+    if (mod)
+        e32(e, (uint32_t)disp);
+}
+
 /* op reg, [base + index * scale + disp] */
 static inline void e_mem(Emit *e, bool w, unsigned opcode, unsigned reg, int base, int index, unsigned scale, int32_t disp)
 {
@@ -205,6 +220,14 @@ static inline void e_mov_imm(Emit *e, unsigned reg, uint64_t imm)
         e8(e, 0xb8 | (reg & 7));
         e64(e, imm);
     }
+}
+
+/* neg reg */
+static inline void e_neg(Emit *e, unsigned reg)
+{
+    e_rex(e, true, 0, 0, reg, false);
+    e8(e, 0xf7);
+    e8(e, 0xd8 | (reg & 7));
 }
 
 /* shift group C1 /digit imm8: 4 shl, 5 shr, 7 sar */

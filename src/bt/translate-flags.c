@@ -234,14 +234,28 @@ void tr_flags_to_slot(Tr *t)
     }
 }
 
+static bool needs_flags(const Tr *t, const Insn *insn)
+{
+    uint16_t survive = t->live_out[t->i] & (uint16_t)~insn->row->flags_written;
+    return flags_read(insn) || (insn->row->flags_written && survive);
+}
+
+/* By itself, on the host: the handler looks for flags in the slot. */
+static bool may_fault(const Insn *insn)
+{
+    return insn->row->attr & (A_X87 | A_MMX | A_SSE | A_AVX | A_ALIGN) || (insn->map == MAP_0F && insn->opcode == 0xc7);
+}
+
+bool tr_flags_before_emits(const Tr *t, const Insn *insn)
+{
+    return (needs_flags(t, insn) && t->flags != FLAGS_NONE) || (t->flags == FLAGS_AGAIN && may_fault(insn));
+}
+
 void tr_flags_before(Tr *t, const Insn *insn)
 {
-    const InsnRow *row = insn->row;
-    uint16_t survive = t->live_out[t->i] & (uint16_t)~row->flags_written;
-    if (flags_read(insn) || (row->flags_written && survive))
+    if (needs_flags(t, insn))
         tr_flags_to_host(t);
-    bool may_fault = row->attr & (A_X87 | A_MMX | A_SSE | A_AVX | A_ALIGN) || (insn->map == MAP_0F && insn->opcode == 0xc7);
-    if (t->flags == FLAGS_AGAIN && may_fault) /* by itself, on the host: the handler looks in the slot */
+    if (t->flags == FLAGS_AGAIN && may_fault(insn))
         tr_flags_to_slot(t);
 }
 

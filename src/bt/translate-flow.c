@@ -77,8 +77,8 @@ static void pop_begin(Tr *t, const Insn *in, unsigned from)
 }
 
 /* The operand of the access that has begun. */
-static void e_store_operand(Tr *t, unsigned reg) { e_mem(&t->e, t->word == 8, XO_MOV_MR, reg, t->mem_base, -1, 1, t->mem_disp); }
-static void e_load_operand(Tr *t, unsigned reg) { e_mem(&t->e, t->word == 8, XO_MOV_RM, reg, t->mem_base, -1, 1, t->mem_disp); }
+static void e_store_operand(Tr *t, unsigned reg) { e_mem(&t->e, t->word == 8, XO_MOV_MR, reg, t->mem_base, t->mem_index, t->mem_scale, t->mem_disp); }
+static void e_load_operand(Tr *t, unsigned reg) { e_mem(&t->e, t->word == 8, XO_MOV_RM, reg, t->mem_base, t->mem_index, t->mem_scale, t->mem_disp); }
 
 static void tr_push(Tr *t, const Insn *in)
 {
@@ -138,7 +138,7 @@ static void rm_to_scratch(Tr *t, const Insn *in)
         e_store_gs(e, H_T1, CPU_OFF(scratch[0]));
         return;
     }
-    tr_mem_begin(t, in, t->word, ACCESS_READ);
+    tr_mem_begin(t, in, t->word, ACCESS_READ, true);
     tr_access_map(t, in);
     e_load_operand(t, H_T1);
     e_store_gs(e, H_T1, CPU_OFF(scratch[0]));
@@ -169,6 +169,7 @@ static void tr_pop_rm(Tr *t, const Insn *in)
     if (after.base == X86_RSP)
         after.disp += (int32_t)t->word;
     t->mem_base = H_T0;
+    t->mem_index = -1;
     t->mem_disp = 0;
     tr_address(t, &after);
     tr_access_begin(t, in->segment, t->word, ACCESS_WRITE, in->segment == X86_SS);
@@ -254,7 +255,7 @@ static void tr_call_rm(Tr *t, const Insn *in)
 static void tr_jmp_rm(Tr *t, const Insn *in)
 {
     if (in->has_mem) {
-        tr_mem_begin(t, in, t->word, ACCESS_READ);
+        tr_mem_begin(t, in, t->word, ACCESS_READ, true);
         tr_access_map(t, in);
         e_load_operand(t, H_T0);
         tr_access_end(t);
@@ -404,6 +405,7 @@ static void tr_moffs(Tr *t, const Insn *in)
     bool is_store = in->opcode >= 0xa2, is_byte = !(in->opcode & 1);
     unsigned size = is_byte ? 1 : in->opsize;
     t->mem_base = H_T0;
+    t->mem_index = -1;
     t->mem_disp = 0;
     e_mov_imm(e, H_T0, in->imm);
     tr_access_begin(t, in->segment, size, is_store ? ACCESS_WRITE : ACCESS_READ, in->segment == X86_SS);

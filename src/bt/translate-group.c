@@ -372,6 +372,8 @@ bool tr_group_begin(Tr *t, const Insn *in, unsigned which)
 {
     const TrMember *m = &t->member[t->i][which];
     t->mem_base = H_T0;
+    t->mem_index = -1;
+    t->mem_scale = 1;
     t->mem_disp = 0;
     t->current = m;
     if (m->group < 0)

@@ -14,6 +14,11 @@
  * An access with the same base register as an earlier one of the block, which left the entry's offset in T1, takes that entry without
  * looking for it (*guessed*): of the check, only SUB and ADD then delay the address.  When the guess is wrong, the whole check follows.
  *
+ * In 64-bit code, where addresses wrap like host addresses do, the operand need not wait for the check (TrForm): the entry's addend makes a
+ * guest address a host address, so the body names the guest's own registers, [base + T0 + disp] with T0 = addend, or, guessed,
+ * [T0 + index * scale + disp] with T0 = addend + base.  The entry is looked for by the base alone when the displacement is small.  An operand
+ * whose address is known has a known entry: its tag is compared with the page, and T0 is its host page.
+ *
  * The slow path stands after the block: it asks bt_mem_slow() for a host pointer — RAM after a TLB fill, or the bounce buffer for
  * devices, ROM and operands that cross a page — runs a copy of the body on it, and lets bt_commit() finish a store.
  * The body is position-independent by construction.
@@ -132,12 +137,129 @@ void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bo
     t->open = slow;
 }
 
-void tr_mem_begin(Tr *t, const Insn *in, unsigned size, uint32_t access)
+#define NEAR_BASE 256 /* bytes: an operand that near its base is seldom on another page */
+
+/* The page and the entry of an operand whose address is known. */
+static int32_t const_entry(const SlowPath *slow)
+{
+    return (int32_t)((slow->address >> PAGE_SHIFT & (TLB_SIZE - 1)) * sizeof(TlbEntry));
+}
+
+/* What the operand of @in, not in a group, can be made of.  Fills the operand's part of @slow. */
+static TrForm form_find(const Tr *t, const Insn *in, unsigned size, bool is_guessed, SlowPath *slow)
+{
+    bool fs_gs = in->segment == X86_FS || in->segment == X86_GS;
+    if (!tr_is64(t) || in->addrsize != 8 || fs_gs || t->mode & MODE_DEBUG || (t->mode & MODE_ALIGN && size > 1) || in->disp == INT32_MIN)
+        return FORM_HOST;
+    bool is_rip = in->base == INSN_REG_RIP;
+    *slow = (SlowPath){.base = -1, .index = -1, .scale = 1, .disp = in->disp};
+    if (is_rip || (in->base < 0 && in->index < 0)) {
+        slow->address = (is_rip ? in->ip + in->length : 0) + (uint64_t)(int64_t)in->disp;
+        return page_offset(slow->address) + size <= PAGE_SIZE ? FORM_CONST : FORM_HOST;
+    }
+    if (in->base < 0 || reg_is_spilled((unsigned)in->base))
+        return FORM_HOST;
+    slow->base = (int8_t)reg_host((unsigned)in->base);
+    if (in->index < 0)
+        return FORM_BASE;
+    if (!is_guessed || reg_is_spilled((unsigned)in->index))
+        return FORM_HOST;
+    slow->index = (int8_t)reg_host((unsigned)in->index);
+    slow->scale = in->scale;
+    return FORM_INDEX;
+}
+
+/* The check with the entry in T1 and the address in T0, and what the body wants in T0. */
+static void form_check(Tr *t, SlowPath *slow)
+{
+    Emit *e = &t->e;
+    e_gs_base(e, true, XO_SUB_RM, H_T0, H_T1, slow->tag_offset);
+    e_ri(e, true, XG_CMP, H_T0, (int32_t)(PAGE_SIZE - ACCESS_SIZE(slow->desc)));
+    slow->jump[0] = e_jcc_later(e, CC_A);
+    e_gs_base(e, true, XO_MOV_RM, H_T0, H_T1, slow->host_offset);
+    if (slow->form == FORM_INDEX)
+        e_mem(e, true, XO_LEA, H_T0, H_T0, slow->base, 1, 0);
+}
+
+static void form_begin(Tr *t, SlowPath *slow, bool is_guessed)
+{
+    Emit *e = &t->e;
+    if (slow->form == FORM_CONST) {
+        int32_t entry = const_entry(slow);
+        e_mov_imm(e, H_T0, page_of(slow->address));
+        e_gs(e, true, XO_CMP_RM, H_T0, slow->tag_offset + entry);
+        slow->jump[0] = e_jcc_later(e, CC_NE);
+        e_load_gs(e, H_T0, TLB_OFF(t, host) + entry);
+        t->mem_disp = (int32_t)page_offset(slow->address);
+        return;
+    }
+    bool is_near = slow->disp < NEAR_BASE && slow->disp > -NEAR_BASE;
+    slow->guessed = is_guessed || (slow->form == FORM_BASE && is_near && slow->disp != 0);
+    if (!is_guessed && is_near)
+        tr_tlb_index(t, (unsigned)slow->base);
+    if (slow->index < 0 && slow->disp == 0)
+        e_mov_rr(e, true, H_T0, (unsigned)slow->base);
+    else
+        e_mem(e, true, XO_LEA, H_T0, slow->base, slow->index, slow->scale, slow->disp);
+    if (!is_guessed && !is_near)
+        tr_tlb_index(t, H_T0);
+    form_check(t, slow);
+    bool is_base = slow->form == FORM_BASE;
+    t->mem_base = is_base ? (uint8_t)slow->base : H_T0;
+    t->mem_index = is_base ? (int8_t)H_T0 : slow->index;
+    t->mem_scale = is_base ? 1 : slow->scale;
+    t->mem_disp = slow->disp;
+}
+
+/* On the slow path T0 is the operand's host address: what makes it what the body wants. */
+static void form_from_host(Tr *t, const SlowPath *slow)
+{
+    Emit *e = &t->e;
+    if (slow->form == FORM_CONST) {
+        e_mem(e, true, XO_LEA, H_T0, H_T0, -1, 1, -(int32_t)page_offset(slow->address));
+    } else if (slow->form == FORM_BASE) {
+        e_rr(e, true, XO_SUB_RM, H_T0, (unsigned)slow->base);
+        if (slow->disp)
+            e_mem(e, true, XO_LEA, H_T0, H_T0, -1, 1, -slow->disp);
+    } else if (slow->form == FORM_INDEX) {
+        e_neg(e, H_T0);
+        e_mem(e, true, XO_LEA, H_T0, H_T0, slow->index, slow->scale, slow->disp);
+        e_neg(e, H_T0);
+    }
+}
+
+void tr_mem_begin(Tr *t, const Insn *in, unsigned size, uint32_t access, bool guests_stay)
 {
     if (tr_group_begin(t, in, TR_MEMBER_MEM))
         return;
-    tr_address(t, in);
-    tr_access_begin(t, in->segment, size, access, in->segment == X86_SS);
+    tr_flags_clobber(t);
+    const TrMember *m = t->current;
+    bool is_guessed = m && m->base != TR_NO_SYMBOL && m->base == t->t1_symbol && !t->e.t1_lost;
+    SlowPath operand;
+    TrForm form = guests_stay && !tr_flags_before_emits(t, in) ? form_find(t, in, size, is_guessed, &operand) : FORM_HOST;
+    if (form == FORM_HOST) {
+        tr_address(t, in);
+        tr_access_begin(t, in->segment, size, access, in->segment == X86_SS);
+        return;
+    }
+    SlowPath *slow = &t->slow[t->nslow++];
+    *slow = operand;
+    slow->form = (uint8_t)form;
+    slow->desc = size | access | (in->segment == X86_SS ? ACCESS_STACK : 0) | (uint32_t)in->segment << ACCESS_SEG_SHIFT;
+    slow->again = t->flags == FLAGS_AGAIN;
+    slow->insn = (uint8_t)t->i;
+    slow->recipe = t->again;
+    slow->tag_offset = access & ACCESS_WRITE ? TLB_OFF(t, tag_write) : TLB_OFF(t, tag_read);
+    slow->host_offset = TLB_OFF(t, addend);
+    form_begin(t, slow, is_guessed);
+    if (form != FORM_CONST && !is_guessed)
+        t->t1_symbol = m && !m->is_indexed ? m->base : TR_NO_SYMBOL;
+    if (form != FORM_CONST)
+        t->e.t1_lost = false;
+    t->current = NULL;
+    slow->body = t->e.p;
+    slow->map_template = t->bt->nmap - 1;
+    t->open = slow;
 }
 
 void tr_access_map(Tr *t, const Insn *in)
@@ -180,11 +302,16 @@ void tr_slow_paths(Tr *t)
         if (slow->guessed) { /* the whole check */
             e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, slow->tag_offset);
             tr_tlb_index(t, H_T0);
-            tlb_check(t, slow, ACCESS_SIZE(slow->desc));
+            if (slow->form == FORM_HOST)
+                tlb_check(t, slow, ACCESS_SIZE(slow->desc));
+            else
+                form_check(t, slow);
             e_jmp(e, slow->body);
             e_patch32(slow->jump[0], e->p);
         }
-        if (!slow->always)
+        if (slow->form == FORM_CONST)
+            e_mov_imm(e, H_T0, slow->address);
+        else if (!slow->always)
             e_gs_base(e, true, XO_ADD_RM, H_T0, H_T1, slow->tag_offset);
         if (slow->again) {
             tr_flags_again(t, &slow->recipe, slow->insn);
@@ -192,6 +319,7 @@ void tr_slow_paths(Tr *t)
         }
         e_mov_imm(e, H_T1, slow->desc);
         e_call(e, t->bt->stub_mem_slow_rw);
+        form_from_host(t, slow);
         memcpy(e->p, slow->body, (size_t)(slow->body_end - slow->body));
         e->p += slow->body_end - slow->body;
         if (slow->desc & ACCESS_WRITE)

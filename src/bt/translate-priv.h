@@ -31,6 +31,14 @@ typedef struct TrAgain {
     TrValue value, value2; /* of the registers, after the instruction */
 } TrAgain;
 
+/* How the body of an access names its operand; see translate-mem.c. */
+typedef enum TrForm {
+    FORM_HOST,  /* [T0]: the host address */
+    FORM_BASE,  /* [base + T0 + disp]: T0 is the page's addend */
+    FORM_INDEX, /* [T0 + index * scale + disp]: T0 is the base's host address */
+    FORM_CONST, /* [T0 + offset in the page]: T0 is the host page */
+} TrForm;
+
 /* A memory access whose slow path is still to be written, after the block's main line. */
 typedef struct SlowPath {
     uint8_t *jump[2];  /* rel32 fields of jumps that lead here; jump[1]: from the segment check, with T0 = offset */
@@ -44,6 +52,11 @@ typedef struct SlowPath {
     uint8_t insn;          /* index */
     TrAgain recipe;
     bool always;           /* no fast path: T0 is already the whole address */
+    uint8_t form;          /* TrForm: what the body's operand is made of */
+    uint64_t address;      /* FORM_CONST: the operand's */
+    int8_t base, index;    /* host registers in the operand beside T0; -1: none */
+    uint8_t scale;
+    int32_t disp;
 } SlowPath;
 
 /* A set of accesses at constant distances from each other; see translate-group.c. */
@@ -104,7 +117,9 @@ typedef struct Tr {
     TrValue value[BLOCK_INSNS_MAX + 1][X86_NGPRS]; /* before instruction i; translate-group.c */
     unsigned nslow;
     SlowPath *open; /* access between its check and tr_access_end() */
-    uint8_t mem_base;  /* host register and displacement of the operand of the access that has begun */
+    uint8_t mem_base;  /* operand of the access that has begun: [base + index * scale + disp], host registers; index -1: none */
+    int8_t mem_index;
+    uint8_t mem_scale;
     int32_t mem_disp;
 
     TrGroup group[TR_GROUPS_MAX];
@@ -148,6 +163,7 @@ void tr_flags_clobber(Tr *t);            /* before code that destroys the host's
 void tr_flags_clobber_at_end(Tr *t);     /* the same at the end of a block, where all are live */
 void tr_flags_to_host(Tr *t);            /* make FLAGS_HOST or BOTH */
 void tr_flags_to_slot(Tr *t);            /* make FLAGS_SLOT or BOTH */
+bool tr_flags_before_emits(const Tr *t, const Insn *insn); /* whether tr_flags_before() will write code, once flags have been clobbered */
 void tr_flags_before(Tr *t, const Insn *insn); /* what the native instruction needs */
 void tr_flags_after(Tr *t, const Insn *insn);
 void tr_flags_analyse(Tr *t);
@@ -160,8 +176,9 @@ static inline void tr_address(Tr *t, const Insn *insn) { tr_address_to(t, insn, 
 void tr_tlb_index(Tr *t, unsigned address); /* T1 = offset of the TLB entry for the register @address; clobbers flags */
 #define TLB_OFF(t, field) ((int32_t)(offsetof(BtCpu, mmu) + offsetof(Mmu, tlb) + \
                                      (t)->index * sizeof(TlbEntry) * TLB_SIZE + offsetof(TlbEntry, field)))
-/* tr_mem_begin: the check of @insn's ModRM operand, alone or by its group; mem_base and mem_disp say where it then is. */
-void tr_mem_begin(Tr *t, const Insn *insn, unsigned size, uint32_t access);
+/* tr_mem_begin: the check of @insn's ModRM operand, alone or by its group; mem_base, mem_index, mem_scale and mem_disp say where it then is.
+ * @guests_stay: until the operand has been accessed no guest register changes and no flags are made, so that it may be made of guest registers. */
+void tr_mem_begin(Tr *t, const Insn *insn, unsigned size, uint32_t access, bool guests_stay);
 void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bool is_stack);
 void tr_access_map(Tr *t, const Insn *insn); /* the body begins: a fault in it, here or on the slow path, is @insn's */
 void tr_access_end(Tr *t);

@@ -17,7 +17,9 @@ typedef struct Same {
     Gpr reg, rm, vvvv;
     uint8_t opcode, mod, reg_field, rm_field;
     bool has_modrm, uses_v, op66, w;
-    uint8_t mem_base; /* host registers of the memory operand */
+    uint8_t mem_base; /* the memory operand: Tr.mem_base, … */
+    int8_t mem_index;
+    uint8_t mem_scale;
     int32_t mem_disp;
 } Same;
 
@@ -144,7 +146,7 @@ static void same_encode_evex(Emit *e, const Same *s, unsigned reg, unsigned rm, 
     if (s->reg.guest >= 0 || in->code_size != 8)
         p0 = (uint8_t)((p0 & ~0x80) | (~reg & 8) << 4);
     if (in->has_mem)
-        p0 = (uint8_t)((p0 & ~0x20) | 0x40 | (~base & 8) << 2);
+        p0 = (uint8_t)((p0 & ~0x60) | (~base & 8) << 2 | (s->mem_index >= 8 ? 0 : 0x40));
     else if (s->rm.guest >= 0 || in->code_size != 8)
         p0 = (uint8_t)((p0 & ~0x60) | 0x40 | (~rm & 8) << 2);
     if (in->code_size != 8) {
@@ -158,11 +160,8 @@ static void same_encode_evex(Emit *e, const Same *s, unsigned reg, unsigned rm, 
     e8(e, s->opcode);
     if (!in->has_mem) {
         e8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
-    } else if (s->mem_disp == 0) { /* the base is T0 or T2, which need no displacement */
-        e8(e, (reg & 7) << 3 | (base & 7));
-    } else { /* never the short form, which EVEX scales */
-        e8(e, 0x80 | (reg & 7) << 3 | (base & 7));
-        e32(e, (uint32_t)s->mem_disp);
+    } else { /* never the short displacement, which EVEX scales */
+        e_modrm_mem_long(e, reg, base, s->mem_index, s->mem_scale, s->mem_disp);
     }
     for (unsigned i = in->imm_at; i < in->length; i++)
         e8(e, in->bytes[i]);
@@ -192,7 +191,7 @@ static void same_encode(Emit *e, const Same *s)
         static const uint8_t pp[5] = {0, 1, 2, 3, 0};
         unsigned vvvv = s->vvvv.guest >= 0 ? s->vvvv.host : in->vvvv;
         e8(e, 0xc4);
-        e8(e, (~(reg >> 3) & 1) << 7 | 0x40u | (~(rex_b >> 3) & 1) << 5 | in->map);
+        e8(e, (~(reg >> 3) & 1) << 7 | (in->has_mem && s->mem_index >= 8 ? 0 : 0x40u) | (~(rex_b >> 3) & 1) << 5 | in->map);
         e8(e, (in->w ? 0x80u : 0) | (~vvvv & 15) << 3 | (unsigned)in->vex_l << 2 | pp[in->pp]);
         e8(e, s->opcode);
     } else {
@@ -204,7 +203,7 @@ static void same_encode(Emit *e, const Same *s)
             e8(e, 0xf3);
         else if (in->row->prefix == PP_F2)
             e8(e, 0xf2);
-        e_rex(e, s->w, s->has_modrm ? reg : 0, 0, rex_b, byte_needs_rex(&s->reg) || (!rm_in_memory && byte_needs_rex(&s->rm)));
+        e_rex(e, s->w, s->has_modrm ? reg : 0, in->has_mem && s->mem_index >= 0 ? (unsigned)s->mem_index : 0, rex_b, byte_needs_rex(&s->reg) || (!rm_in_memory && byte_needs_rex(&s->rm)));
         if (in->map != MAP_1B)
             e8(e, 0x0f);
         if (in->map == MAP_38)
@@ -219,7 +218,7 @@ static void same_encode(Emit *e, const Same *s)
     if (s->has_modrm) {
         unsigned r = ((s->reg.guest >= 0 && s->reg.is_high ? reg + 4 : reg) & 7) << 3;
         if (in->has_mem) {
-            e_modrm_mem(e, r >> 3, (int)base, -1, 1, s->mem_disp);
+            e_modrm_mem(e, r >> 3, (int)base, s->mem_index, s->mem_scale, s->mem_disp);
         } else if (rm_in_memory) {
             e8(e, r | 4);
             e8(e, 0x25);
@@ -328,9 +327,11 @@ void tr_same(Tr *t, const Insn *in)
             same_bit_address(t, in);
             tr_access_begin(t, in->segment, in->mem_size, access, in->segment == X86_SS);
         } else {
-            tr_mem_begin(t, in, in->mem_size, access);
+            tr_mem_begin(t, in, in->mem_size, access, !s.reg.is_high && !s.rm.is_high);
         }
         s.mem_base = t->mem_base;
+        s.mem_index = t->mem_index;
+        s.mem_scale = t->mem_scale;
         s.mem_disp = t->mem_disp;
     }
     tr_flags_before(t, in);

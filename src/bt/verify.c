@@ -18,14 +18,23 @@ typedef enum Kind {
     KIND_BITS,       /* less than number */
     KIND_DIFFERENCE, /* address minus a tag of the entry in T1; number: the class, is_write: which tag */
     KIND_OFFSET,     /* so, and in the page with @room bytes behind it */
-    KIND_HOST,       /* host address of @room bytes, may be written when is_write */
+    KIND_HOST,       /* plus @disp: host address of @room bytes, may be written when is_write */
     KIND_MAYBE_HOST, /* or zero */
+    KIND_PAGE,       /* a page whose tag is in the known entry @number; is_write: which tag */
+    /* By an address made of registers of the guest, base + index * scale + disp, while these do not change: */
+    KIND_ADDRESS,    /* the address */
+    KIND_ADDEND,     /* plus the address, as KIND_HOST */
+    KIND_BASE,       /* plus index * scale + disp, as KIND_HOST */
+    KIND_NEGATIVE,   /* index * scale + disp minus a KIND_BASE */
 } Kind;
 typedef struct Value {
     uint64_t number;
     uint32_t room;
+    int32_t disp;
     uint8_t kind;
     bool is_write;
+    uint8_t base, index; /* 1 + host register, 0: none; also of the address that a difference or an offset is of */
+    uint8_t scale, unused[3];
 } Value;
 
 enum { T0, T1, T2, SLOT, NVALUES }; /* SLOT: cpu->scratch[2] */
@@ -33,6 +42,7 @@ typedef struct State {
     Value value[NVALUES];
     int8_t compared; /* the register that the instruction before has compared, -1: none */
     uint32_t limit;  /* with this */
+    uint32_t entry;  /* or with a tag of this entry of the TLB: its offset there */
     bool is_reached;
 } State;
 
@@ -112,8 +122,8 @@ static bool check_entry(Verify *v, const Insn *in, const State *s, bool is_write
         int64_t field = tlb % class_size;
         if (!class_is_allowed(v->code->mode, (unsigned)(tlb / class_size)))
             return fail(v, "the TLB of another privilege class");
-        return field == offsetof(TlbEntry, tag_read) || field == offsetof(TlbEntry, tag_write) || field == offsetof(TlbEntry, host)
-                   ? true : fail(v, "no field of a TLB entry");
+        return field == offsetof(TlbEntry, tag_read) || field == offsetof(TlbEntry, tag_write) || field == offsetof(TlbEntry, host) ||
+               field == offsetof(TlbEntry, addend) ? true : fail(v, "no field of a TLB entry");
     }
     if (index->kind == KIND_JUMP && jump >= 0 && jump < 2 * cache_size) {
         if ((jump >= cache_size) != !!(v->code->mode & MODE_USER))
@@ -140,14 +150,36 @@ static bool check_bits(Verify *v, const Insn *in, const State *s)
     return offset && offset->kind == KIND_BITS && offset->number <= 8u * in->mem_size ? true : fail(v, "a bit offset that was not masked");
 }
 
+static bool check_extent(Verify *v, const Insn *in, const Value *value, unsigned size, bool is_write)
+{
+    int64_t at = (int64_t)in->disp - value->disp;
+    if (at < 0 || at + size > value->room)
+        return fail(v, "beyond the bytes that were checked");
+    return !is_write || value->is_write ? true : fail(v, "a store where only a load was checked");
+}
+
+/* [base + T0 + disp] or [T0 + index * scale + disp], with registers of the guest. */
+static bool check_guest_operand(Verify *v, const Insn *in, const State *s, unsigned size, bool is_write)
+{
+    int base = in->base >= 0 ? scratch_number((unsigned)in->base) : -1, index = scratch_number((unsigned)in->index);
+    const Value *value = index >= 0 ? &s->value[index] : base >= 0 ? &s->value[base] : NULL;
+    bool is_addend = index >= 0 && value->kind == KIND_ADDEND && in->base >= 0 && in->scale <= 1 && value->base == in->base + 1 && !value->index;
+    bool is_base = index < 0 && value && value->kind == KIND_BASE && value->index == in->index + 1 && value->scale == in->scale;
+    if (in->has_segment_prefix || !(is_addend || is_base))
+        return fail(v, "a guest address that was not checked");
+    return check_extent(v, in, value, size, is_write);
+}
+
 static bool check_memory(Verify *v, const Insn *in, const State *s)
 {
     bool is_write = in->row->access & ACC_W && !(in->row->attr & A_NOW);
     if (!in->has_mem || is_emit(in, TR_LEA) || in->row->how == HOW_NOP)
         return true;
     unsigned size = is_emit(in, TR_PREFETCH) ? 1 : in->mem_size;
-    if (in->vsib || size == 0 || in->index != INSN_REG_NONE)
+    if (in->vsib || size == 0)
         return fail(v, "a memory operand whose extent is not known");
+    if (in->index != INSN_REG_NONE)
+        return check_guest_operand(v, in, s, size, is_write);
     if (!check_bits(v, in, s))
         return false;
     if (in->segment == X86_GS) {
@@ -164,9 +196,7 @@ static bool check_memory(Verify *v, const Insn *in, const State *s)
     int n = in->base >= 0 ? scratch_number((unsigned)in->base) : -1;
     if (n < 0 || s->value[n].kind != KIND_HOST)
         return fail(v, "a guest address that was not checked");
-    if (in->disp < 0 || (uint64_t)in->disp + size > s->value[n].room)
-        return fail(v, "beyond the bytes that were checked");
-    return !is_write || s->value[n].is_write ? true : fail(v, "a store where only a load was checked");
+    return check_extent(v, in, &s->value[n], size, is_write);
 }
 
 /* The host GPR that operand @k names, or -1. */
@@ -200,6 +230,94 @@ static bool check_allowed(Verify *v, const Insn *in)
     return true;
 }
 
+static bool is_of_guests(const Value *value)
+{
+    return value->kind == KIND_ADDRESS || value->kind == KIND_ADDEND || value->kind == KIND_BASE || value->kind == KIND_NEGATIVE;
+}
+
+/* Registers of the guest may have changed: what was made of them is worth nothing. */
+static void forget_guests(State *s)
+{
+    for (int i = 0; i < NVALUES; i++) {
+        Value *value = &s->value[i];
+        if (is_of_guests(value))
+            *value = (Value){ 0 };
+        else if (value->kind == KIND_DIFFERENCE || value->kind == KIND_OFFSET)
+            value->base = value->index = value->scale = 0, value->disp = 0;
+    }
+}
+
+static bool keeps_guests(const Insn *in)
+{
+    static const char *const names[] = { "mov", "lea", "rorx", "and", "sub", "add", "cmp", "test", "neg" };
+    bool is_known = false;
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+        is_known = is_known || row_is(in, names[i]);
+    int gpr = operand_gpr(in, 0);
+    return is_known && (in->row->attr & A_NOW || gpr < 0 || scratch_number((unsigned)gpr) >= 0);
+}
+
+/* What @in, which makes an address of guest registers or moves one on, leaves in @to.  False: it is no such instruction. */
+static bool apply_address(const Insn *in, const State *before, State *s, int to)
+{
+    Value old = before->value[to];
+    bool is_lea = is_emit(in, TR_LEA) && in->opsize == 8 && in->addrsize == 8;
+    int base = is_lea && in->base >= 0 ? in->base : -1, index = is_lea && in->index >= 0 ? in->index : -1;
+    bool own_base = base >= 0 && scratch_number((unsigned)base) == to, guest_base = base >= 0 && scratch_number((unsigned)base) < 0;
+    bool guest_index = index >= 0 && scratch_number((unsigned)index) < 0;
+    if (is_lea && guest_base && (index < 0 || guest_index)) {
+        value_set(s, to, (Value){ .kind = KIND_ADDRESS, .base = (uint8_t)(base + 1), .index = (uint8_t)(index + 1),
+                                  .scale = index < 0 ? 0 : in->scale, .disp = in->disp });
+        return true;
+    }
+    if (is_lea && own_base && index < 0 && (old.kind == KIND_HOST || (old.kind == KIND_ADDEND && !old.index)) && in->disp != INT32_MIN &&
+        (int64_t)old.disp - in->disp == (int32_t)(old.disp - in->disp)) {
+        old.disp -= in->disp;
+        value_set(s, to, old);
+        return true;
+    }
+    /* lea T0, [T0 + base]: what is left of the address is index * scale + disp */
+    if (is_lea && own_base && guest_index && in->scale <= 1 && in->disp == 0 && old.kind == KIND_ADDEND && old.base == index + 1 && old.index) {
+        old.kind = KIND_BASE;
+        old.base = 0;
+        value_set(s, to, old);
+        return true;
+    }
+    if (is_lea && own_base && guest_index && old.kind == KIND_NEGATIVE && !old.index && !old.disp) {
+        old.index = (uint8_t)(index + 1);
+        old.scale = in->scale;
+        old.disp = in->disp;
+        value_set(s, to, old);
+        return true;
+    }
+    if (in->opsize != 8)
+        return false;
+    if (row_is(in, "mov") && !in->has_mem && in->row->operand[1] >> 8 != M_I) {
+        int from = in->opcode == 0x8b ? in->rm : in->reg;
+        if (scratch_number((unsigned)from) >= 0)
+            return false;
+        value_set(s, to, (Value){ .kind = KIND_ADDRESS, .base = (uint8_t)(from + 1) });
+        return true;
+    }
+    if (row_is(in, "sub") && !in->has_mem && in->opcode == 0x2b && old.kind == KIND_HOST && scratch_number((unsigned)in->rm) < 0) {
+        old.kind = KIND_ADDEND;
+        old.base = (uint8_t)(in->rm + 1);
+        value_set(s, to, old);
+        return true;
+    }
+    if (row_is(in, "neg") && !in->has_mem && old.kind == KIND_HOST && !old.disp) {
+        old.kind = KIND_NEGATIVE;
+        value_set(s, to, old);
+        return true;
+    }
+    if (row_is(in, "neg") && !in->has_mem && old.kind == KIND_NEGATIVE && old.index) {
+        old.kind = KIND_BASE;
+        value_set(s, to, old);
+        return true;
+    }
+    return false;
+}
+
 /* What the instruction leaves in the registers that are followed; branches are elsewhere. */
 static void apply(const Insn *in, State *s)
 {
@@ -209,16 +327,58 @@ static void apply(const Insn *in, State *s)
     bool has_imm = in->row->operand[1] >> 8 == M_I, wide = in->opsize == 8;
     bool is_entry = in->has_mem && in->segment == X86_GS && in->base == (int8_t)H_T1;
     bool is_slot = in->has_mem && in->segment == X86_GS && in->base == INSN_REG_NONE && in->disp == (int32_t)offsetof(BtCpu, scratch[2]);
+    bool is_known_entry = in->has_mem && in->segment == X86_GS && in->base == INSN_REG_NONE && in->index == INSN_REG_NONE && tlb >= 0 &&
+                          tlb < class_size * MMU_NINDEXES;
+    uint32_t field = (uint32_t)tlb % sizeof(TlbEntry);
+    if (!keeps_guests(in))
+        forget_guests(s);
     State before = *s;
     s->compared = -1;
+    s->entry = 0;
+    if (to >= 0 && is_known_entry && wide && row_is(in, "cmp")) {
+        bool is_write = field == offsetof(TlbEntry, tag_write);
+        if ((is_write || field == offsetof(TlbEntry, tag_read)) && before.value[to].kind == KIND_CONST && !page_offset(before.value[to].number)) {
+            s->compared = (int8_t)to;
+            s->limit = is_write;
+            s->entry = (uint32_t)tlb - field;
+        }
+        return;
+    }
+    if (to >= 0 && is_known_entry && wide && row_is(in, "mov") && before.value[to].kind == KIND_PAGE) {
+        bool is_host = field == offsetof(TlbEntry, host) && before.value[to].number == (uint32_t)tlb - field;
+        value_set(s, to, is_host ? (Value){ .kind = KIND_HOST, .room = PAGE_SIZE, .is_write = before.value[to].is_write } : (Value){ 0 });
+        return;
+    }
     if (to >= 0 && is_entry && wide && row_is(in, "sub")) {
         bool is_write = tlb % class_size == offsetof(TlbEntry, tag_write), is_tag = is_write || tlb % class_size == offsetof(TlbEntry, tag_read);
-        value_set(s, to, is_tag && to != T1 ? (Value){ .kind = KIND_DIFFERENCE, .number = (uint64_t)(tlb / class_size), .is_write = is_write }
-                                            : (Value){ 0 });
+        Value value = before.value[to].kind == KIND_ADDRESS ? before.value[to] : (Value){ 0 };
+        value.kind = KIND_DIFFERENCE;
+        value.number = (uint64_t)(tlb / class_size);
+        value.is_write = is_write;
+        value_set(s, to, is_tag && to != T1 ? value : (Value){ 0 });
+        return;
+    }
+    if (to >= 0 && is_entry && wide && row_is(in, "mov")) {
+        const Value *offset = &before.value[to];
+        Value value = *offset;
+        value.kind = KIND_ADDEND;
+        value.number = 0;
+        bool is_addend = tlb % class_size == offsetof(TlbEntry, addend) && offset->kind == KIND_OFFSET && offset->base &&
+                         offset->number == (uint64_t)(tlb / class_size);
+        value_set(s, to, is_addend ? value : (Value){ 0 });
         return;
     }
     if (to >= 0 && is_entry && wide && row_is(in, "add")) {
         const Value *offset = &before.value[to];
+        int64_t tag = offset->is_write ? offsetof(TlbEntry, tag_write) : offsetof(TlbEntry, tag_read);
+        if (offset->kind == KIND_DIFFERENCE && offset->base && tlb % class_size == tag && offset->number == (uint64_t)(tlb / class_size)) {
+            Value value = *offset; /* the address again */
+            value.kind = KIND_ADDRESS;
+            value.number = 0;
+            value.is_write = false;
+            value_set(s, to, value);
+            return;
+        }
         bool is_host = tlb % class_size == offsetof(TlbEntry, host) && offset->kind == KIND_OFFSET && offset->number == (uint64_t)(tlb / class_size);
         value_set(s, to, is_host ? (Value){ .kind = KIND_HOST, .room = offset->room, .is_write = offset->is_write } : (Value){ 0 });
         return;
@@ -233,6 +393,8 @@ static void apply(const Insn *in, State *s)
         s->limit = 0;
         return;
     }
+    if (to >= 0 && apply_address(in, &before, s, to))
+        return;
     if (is_slot && in->row->access & ACC_W) {
         int from = scratch_number(in->reg);
         value_set(s, SLOT, row_is(in, "mov") && !has_imm && in->mem_size == 8 && from >= 0 ? before.value[from] : (Value){ 0 });
@@ -242,7 +404,7 @@ static void apply(const Insn *in, State *s)
         return;
     for (unsigned k = 0; k < 4; k++) {
         int gpr = operand_gpr(in, k), n = gpr >= 0 ? scratch_number((unsigned)gpr) : -1;
-        bool is_source = k > 0 && !(in->row->attr & A_W2) && (row_is(in, "mov") || in->has_mem);
+        bool is_source = k > 0 && !(in->row->attr & A_W2) && (row_is(in, "mov") || row_is(in, "rorx") || in->has_mem);
         if (n >= 0 && !is_source)
             value_kill(s, n);
     }
@@ -270,7 +432,7 @@ static Value join(Value a, Value b)
 {
     if (memcmp(&a, &b, sizeof a) == 0)
         return a;
-    if (a.kind == KIND_HOST && b.kind == KIND_HOST)
+    if (a.kind == KIND_HOST && b.kind == KIND_HOST && !a.disp && !b.disp)
         return (Value){ .kind = KIND_HOST, .room = MIN(a.room, b.room), .is_write = a.is_write && b.is_write };
     return (Value){ 0 };
 }
@@ -296,7 +458,7 @@ static bool flow_to(Verify *v, uint32_t at, const State *s)
     } else {
         for (unsigned i = 0; i < NVALUES; i++)
             to->value[i] = join(to->value[i], s->value[i]);
-        if (to->compared != s->compared || to->limit != s->limit)
+        if (to->compared != s->compared || to->limit != s->limit || to->entry != s->entry)
             to->compared = -1;
         /* A difference outlives only the T1 that it was made with. */
         for (unsigned i = 0; i < NVALUES && to->value[T1].kind != KIND_TLB; i++)
@@ -333,6 +495,7 @@ static bool call_stub(Verify *v, const uint8_t *target, State *s)
 {
     const Bt *bt = v->bt;
     Value desc = s->value[T1], index = s->value[T0];
+    forget_guests(s);
     uint32_t bits = (uint32_t)desc.number;
     if (target == bt->stub_mem_slow_rw) {
         if (desc.kind != KIND_CONST || ACCESS_SIZE(bits) == 0 || ACCESS_SIZE(bits) > 64)
@@ -408,6 +571,8 @@ static bool step(Verify *v, unsigned n)
         }
         if (compared >= 0 && is_emit(in, TR_JCC) && (in->opcode & 15) == CC_NE && taken.value[compared].kind == KIND_MAYBE_HOST)
             taken.value[compared].kind = KIND_HOST;
+        if (compared >= 0 && is_emit(in, TR_JCC) && (in->opcode & 15) == CC_NE && s.value[compared].kind == KIND_CONST)
+            s.value[compared] = (Value){ .kind = KIND_PAGE, .number = s.entry, .is_write = s.limit };
         if (!(is_inside ? flow_to(v, at, &taken) : jump_to_stub(v, target, &taken)))
             return fail(v, "a jump out of the block to what is no stub");
         return is_emit(in, TR_JMP) || flow_to(v, next, &s);

@@ -5,6 +5,7 @@
  *   - each memory operand is a field of the vCPU block (GS, constant offset; stores only to the fields that translated code owns), or an
  *     entry of the software TLB of a privilege class that the block's mode allows or of the jump cache, by an index that was masked, or
  *     [T0 + disp] or [T2 + disp] within the bytes that a check of that register on the way there, or a slow path, made safe, or the block's cell;
+ *     T0 with a register of the guest beside it, when that check was of the address made of this register, which has not changed since;
  *   - each branch goes to an instruction of the block or to a stub, with the stub's arguments in place; nothing falls out of the end;
  *   - host RSP, GS and segment registers are never named, and no instruction is one that C must carry out (system calls, ports, strings, …).
  *

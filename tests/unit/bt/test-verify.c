@@ -47,7 +47,8 @@ static void check(Wrong w)
 static void right(void) { check((Wrong){ 0 }); }
 static void wide_mask(void) { check((Wrong){ .mask = 1 << 20 }); }
 static void odd_mask(void) { check((Wrong){ .mask = 8 }); }
-static void no_tag(void) { check((Wrong){ .tag = 24 }); }
+static void no_tag(void) { check((Wrong){ .tag = 4 }); }
+static void addend_for_tag(void) { check((Wrong){ .tag = 24 }); }
 static void other_class(void) { check((Wrong){ .tag = TLB(MMU_USER, host) - TLB(MMU_KERNEL, host) }); }
 static void host_of_other_class(void) { check((Wrong){ .host = TLB(MMU_KERNEL_AC, host) - TLB(MMU_KERNEL, host) }); }
 static void limit_one_more(void) { check((Wrong){ .limit = 1 }); }
@@ -152,17 +153,108 @@ static void bits(int32_t mask)
 static void bits_masked(void) { bits(63); }
 static void bits_reach(void) { bits(127); }
 
+/* Operands made of guest registers, as in translate-mem.c: [base + T0 + disp], with an index [T0 + index * 4 + disp], T0 + base's addend. */
+typedef struct WrongForm {
+    unsigned base, index; /* of the operand, if not those of the check */
+    unsigned changes;     /* 1 + this register is changed behind the check */
+    unsigned scale;
+    int32_t disp, field;
+    int store, call;
+} WrongForm;
+
+static void form(bool is_indexed, WrongForm w)
+{
+    int index = is_indexed ? H_RCX : -1;
+    e_mem(&e, true, XO_LEA, H_T0, H_RBX, index, 4, 16);
+    e_rorx(&e, true, H_T1, H_RBX, 7);
+    e_ri(&e, false, XG_AND, H_T1, MASK);
+    gs8(XO_SUB_RM, H_T0, TLB(MMU_KERNEL, tag_read));
+    e_ri(&e, true, XG_CMP, H_T0, 4096 - 8);
+    uint8_t *slow = e_jcc_later(&e, CC_A);
+    gs8(XO_MOV_RM, H_T0, TLB(MMU_KERNEL, addend) + w.field);
+    if (w.changes)
+        e_mov_imm(&e, w.changes - 1, 0);
+    if (w.call) {
+        e_mov_imm(&e, H_T1, 8 | ACCESS_READ);
+        e_call(&e, bt->stub_commit_rw);
+    }
+    if (is_indexed)
+        e_mem(&e, true, XO_LEA, H_T0, H_T0, w.base ? (int)w.base : H_RBX, 1, 0);
+    uint8_t *body = e.p;
+    if (is_indexed)
+        e_mem(&e, true, w.store ? XO_MOV_MR : XO_MOV_RM, H_RAX, H_T0, w.index ? (int)w.index : H_RCX, w.scale ? w.scale : 4, 16 + w.disp);
+    else
+        e_mem(&e, true, w.store ? XO_MOV_MR : XO_MOV_RM, H_RAX, w.base ? (int)w.base : H_RBX, H_T0, w.scale ? w.scale : 1, 16 + w.disp);
+    uint8_t *end = e.p;
+    leave();
+    e_patch32(slow, e.p);
+    e_mov_imm(&e, H_T1, 8 | ACCESS_READ);
+    e_call(&e, bt->stub_mem_slow_rw);
+    if (is_indexed) {
+        e_neg(&e, H_T0);
+        e_mem(&e, true, XO_LEA, H_T0, H_T0, H_RCX, 4, 16);
+        e_neg(&e, H_T0);
+    } else {
+        e_rr(&e, true, XO_SUB_RM, H_T0, H_RBX);
+        e_mem(&e, true, XO_LEA, H_T0, H_T0, -1, 1, -16);
+    }
+    memcpy(e.p, body, (size_t)(end - body));
+    e.p += end - body;
+    leave();
+}
+
+static void by_base(void) { form(false, (WrongForm){ 0 }); }
+static void by_other_base(void) { form(false, (WrongForm){ .base = H_RDX }); }
+static void by_base_beyond(void) { form(false, (WrongForm){ .disp = 1 }); }
+static void by_base_before(void) { form(false, (WrongForm){ .disp = -1 }); }
+static void by_base_twice(void) { form(false, (WrongForm){ .scale = 2 }); }
+static void by_base_changed(void) { form(false, (WrongForm){ .changes = 1 + H_RBX }); }
+static void by_base_after_c(void) { form(false, (WrongForm){ .call = 1 }); }
+static void by_base_host(void) { form(false, (WrongForm){ .field = -8 }); }
+static void by_base_stored(void) { form(false, (WrongForm){ .store = 1 }); }
+static void by_index(void) { form(true, (WrongForm){ 0 }); }
+static void by_other_index(void) { form(true, (WrongForm){ .index = H_RDX }); }
+static void by_index_of_other_base(void) { form(true, (WrongForm){ .base = H_RDX }); }
+static void by_index_scaled(void) { form(true, (WrongForm){ .scale = 8 }); }
+static void by_index_beyond(void) { form(true, (WrongForm){ .disp = 1 }); }
+static void by_index_changed(void) { form(true, (WrongForm){ .changes = 1 + H_RCX }); }
+
+/* An operand whose address, and so whose entry, is known. */
+static void known(Wrong w)
+{
+    const int32_t entry = 5 * (int32_t)sizeof(TlbEntry);
+    e_mov_imm(&e, H_T0, 0x5000 + (unsigned)w.mask);
+    e_gs(&e, true, XO_CMP_RM, H_T0, TLB(MMU_KERNEL, tag_read) + entry);
+    uint8_t *slow = e_jcc_later(&e, w.cc ? w.cc : CC_NE);
+    e_load_gs(&e, H_T0, TLB(MMU_KERNEL, host) + entry + w.host);
+    e_mem(&e, true, w.store ? XO_MOV_MR : XO_MOV_RM, H_RAX, H_T0, -1, 1, 4088 + w.disp);
+    leave();
+    e_patch32(slow, e.p);
+    e_mov_imm(&e, H_T0, 0x5ff8);
+    e_mov_imm(&e, H_T1, 8 | ACCESS_READ | (w.store ? ACCESS_WRITE : 0));
+    e_call(&e, bt->stub_mem_slow_rw);
+    e_mem(&e, true, XO_LEA, H_T0, H_T0, -1, 1, -4088);
+    e_mem(&e, true, w.store ? XO_MOV_MR : XO_MOV_RM, H_RAX, H_T0, -1, 1, 4088);
+    leave();
+}
+static void known_page(void) { known((Wrong){ 0 }); }
+static void known_beyond(void) { known((Wrong){ .disp = 1 }); }
+static void known_no_page(void) { known((Wrong){ .mask = 8 }); }
+static void known_host_of_other(void) { known((Wrong){ .host = sizeof(TlbEntry) }); }
+static void known_wrong_condition(void) { known((Wrong){ .cc = CC_A }); }
+static void known_stored(void) { known((Wrong){ .store = 1 }); }
+
 static const struct {
     const char *name;
     void (*emit)(void);
     const char *complaint; /* NULL: accepted */
 } rows[] = {
 #define ROW(name, complaint) { #name, name, complaint }
-    ROW(right, NULL), ROW(wide_mask, "not masked"), ROW(odd_mask, "not masked"), ROW(no_tag, "no field"),
+    ROW(right, NULL), ROW(wide_mask, "not masked"), ROW(odd_mask, "not masked"), ROW(no_tag, "no field"), ROW(addend_for_tag, "not checked"),
     ROW(other_class, "another privilege class"), ROW(host_of_other_class, "not checked"), ROW(limit_one_more, "beyond"), ROW(limit_less, NULL),
     ROW(wrong_condition, "not checked"), ROW(signed_condition, "not checked"), ROW(beyond, "beyond"), ROW(before, "beyond"),
     ROW(store_by_load, "only a load"), ROW(slow_of_four, "beyond"), ROW(unchecked, "not checked"), ROW(guest_register, "not checked"),
-    ROW(absolute, "not checked"), ROW(indexed, "extent"), ROW(host_stack, "stack"), ROW(stack_pointer, "stack pointer"), ROW(push, "only C"),
+    ROW(absolute, "not checked"), ROW(indexed, "not checked"), ROW(host_stack, "stack"), ROW(stack_pointer, "stack pointer"), ROW(push, "only C"),
     ROW(ret, "only C"), ROW(syscall_, "only C"), ROW(int80, "only C"), ROW(stos, "only C"), ROW(write_gs, "only C"),
     ROW(other_segment, "segment prefix"), ROW(field_read, NULL), ROW(field_written, NULL), ROW(field_forbidden, "not its to write"),
     ROW(field_tlb, "not its to write"), ROW(field_beyond, "outside the vCPU block"), ROW(field_before, "outside the vCPU block"),
@@ -170,6 +262,12 @@ static const struct {
     ROW(falls_out, "outside the block"), ROW(edge, NULL), ROW(edge_of_others, "no edge"), ROW(exec, NULL), ROW(exec_of_others, "no function"),
     ROW(exec_unknown, "no function"), ROW(indirect, NULL), ROW(indirect_wide, "not masked"), ROW(indirect_user, "another privilege class"),
     ROW(entry_changes, "not checked"), ROW(check_on_one_path, "not checked"), ROW(bits_masked, NULL), ROW(bits_reach, "bit offset"),
+    ROW(by_base, NULL), ROW(by_other_base, "not checked"), ROW(by_base_beyond, "beyond"), ROW(by_base_before, "beyond"),
+    ROW(by_base_twice, "not checked"), ROW(by_base_changed, "not checked"), ROW(by_base_after_c, "not checked"), ROW(by_base_host, "not checked"),
+    ROW(by_base_stored, "only a load"), ROW(by_index, NULL), ROW(by_other_index, "not checked"), ROW(by_index_of_other_base, "not checked"),
+    ROW(by_index_scaled, "not checked"), ROW(by_index_beyond, "beyond"), ROW(by_index_changed, "not checked"), ROW(known_page, NULL),
+    ROW(known_beyond, "beyond"), ROW(known_no_page, "not checked"), ROW(known_host_of_other, "not checked"),
+    ROW(known_wrong_condition, "not checked"), ROW(known_stored, "only a load"),
 #undef ROW
 };
 
