@@ -7,11 +7,12 @@
  * address of its lowest byte in T2; the others are plain [T2 + disp] and touch no flag:
  *
  *     lea  T2, [lowest address]
- *     rorx T1, T2, 7 ; and T1d, …       as in translate-mem.c
- *     sub  T2, gs:[T1 + tag]            the tag for writes if the group has one
- *     cmp  T2, 4096 - span
+ *     rorx T1, T2, 7 ; and T1d, …       as in translate-mem.c; of the base alone when that is near
+ *     mov  T0, T2
+ *     sub  T0, gs:[T1 + tag]            the tag for writes if the group has one
+ *     cmp  T0, 4096 - span
  *     ja   fail
- *     add  T2, gs:[T1 + host]
+ *     add  T2, gs:[T1 + addend]         waits for no check
  *
  * When the span crosses a page, or is not plain RAM with the rights that all members need, the leader leaves for a block that
  * begins at its own instruction and has no groups (MODE_PLAIN).  So a group never faults, and nothing has happened when it is given up.
@@ -327,21 +328,42 @@ static void lead_span(Tr *t, unsigned which, TrLead *lead)
     lead->needs_write = is_write;
 }
 
-static void lead_address(Tr *t, const Insn *in, unsigned which, int64_t add)
+static bool is_near(int64_t disp) { return disp < TR_NEAR_BASE && disp > -TR_NEAR_BASE; }
+
+/* T2 = the lowest address.  Returns the register whose page it is likely to be on, and which is known sooner. */
+static unsigned lead_address(Tr *t, const Insn *in, unsigned which, int64_t add)
 {
     Emit *e = &t->e;
     bool wide = t->word == 8;
     if (which == TR_MEMBER_STACK) {
         bool is_leave = in->row->tr == TR_LEAVE;
         bool is_pop = is_leave || in->row->tr == TR_POP || in->row->tr == TR_RET;
-        e_mem(e, wide, XO_LEA, H_T2, is_leave ? H_RBP : H_GUEST_RSP, -1, 1, (int32_t)(add - (is_pop ? 0 : (int)t->word)));
-        return;
+        int64_t disp = add - (is_pop ? 0 : (int)t->word);
+        unsigned base = is_leave ? H_RBP : H_GUEST_RSP;
+        e_mem(e, wide, XO_LEA, H_T2, (int)base, -1, 1, (int32_t)disp);
+        return wide && is_near(disp) ? base : H_T2;
     }
     Insn low = *in;
     low.disp = (int32_t)(in->disp + add);
     tr_address_to(t, &low, H_T2);
-    if (wide && (in->segment == X86_FS || in->segment == X86_GS))
+    bool fs_gs = in->segment == X86_FS || in->segment == X86_GS;
+    if (wide && !fs_gs && in->addrsize == 8 && in->base >= 0 && in->base != INSN_REG_RIP && !reg_is_spilled((unsigned)in->base) && in->index < 0 &&
+        is_near(low.disp))
+        return reg_host((unsigned)in->base);
+    if (wide && fs_gs)
         e_gs(e, true, XO_ADD_RM, H_T2, (int32_t)(offsetof(BtCpu, seg) + in->segment * sizeof(X86Segment) + offsetof(X86Segment, base)));
+    return H_T2;
+}
+
+/* The check with the entry in T1; T2 becomes a host address. */
+static void lead_check(Tr *t, TrLead *lead)
+{
+    Emit *e = &t->e;
+    e_mov_rr(e, true, H_T0, H_T2);
+    e_gs_base(e, true, XO_SUB_RM, H_T0, H_T1, lead->tag_offset);
+    e_ri(e, true, XG_CMP, H_T0, (int32_t)(PAGE_SIZE - lead->span));
+    lead->fail = e_jcc_later(e, CC_A);
+    e_gs_base(e, true, XO_ADD_RM, H_T2, H_T1, lead->addend_offset);
 }
 
 static void lead_emit(Tr *t, const Insn *in, unsigned which)
@@ -355,13 +377,12 @@ static void lead_emit(Tr *t, const Insn *in, unsigned which)
     lead->again = t->flags == FLAGS_AGAIN;
     lead->insn = (uint8_t)t->i;
     lead->recipe = t->again;
-    lead_address(t, in, which, t->t2_low - m->at);
+    unsigned page = lead_address(t, in, which, t->t2_low - m->at);
     lead->tag_offset = lead->needs_write ? TLB_OFF(t, tag_write) : TLB_OFF(t, tag_read);
-    tr_tlb_index(t, H_T2);
-    e_gs_base(e, true, XO_SUB_RM, H_T2, H_T1, lead->tag_offset);
-    e_ri(e, true, XG_CMP, H_T2, (int32_t)(PAGE_SIZE - lead->span));
-    lead->fail = e_jcc_later(e, CC_A);
-    e_gs_base(e, true, XO_ADD_RM, H_T2, H_T1, TLB_OFF(t, host));
+    lead->addend_offset = TLB_OFF(t, addend);
+    lead->guessed = page != H_T2;
+    tr_tlb_index(t, page);
+    lead_check(t, lead);
     lead->resume = e->p;
     t->t2_group = m->group;
     t->t1_symbol = m->is_indexed ? TR_NO_SYMBOL : m->base;
@@ -405,7 +426,12 @@ void tr_leads_finish(Tr *t)
     for (unsigned i = 0; i < t->nleads; i++) {
         TrLead *lead = &t->lead[i];
         e_patch32(lead->fail, e->p);
-        e_gs_base(e, true, XO_ADD_RM, H_T2, H_T1, lead->tag_offset);
+        if (lead->guessed) {
+            tr_tlb_index(t, H_T2);
+            lead_check(t, lead);
+            e_jmp(e, lead->resume);
+            e_patch32(lead->fail, e->p);
+        }
         e_mov_rr(e, false, H_T1, H_T2);
         e_ri(e, false, XG_AND, H_T1, (int32_t)PAGE_SIZE - 1);
         e_ri(e, false, XG_CMP, H_T1, (int32_t)(PAGE_SIZE - lead->span));

@@ -137,8 +137,6 @@ void tr_access_begin(Tr *t, unsigned segment, unsigned size, uint32_t access, bo
     t->open = slow;
 }
 
-#define NEAR_BASE 256 /* bytes: an operand that near its base is seldom on another page */
-
 /* The page and the entry of an operand whose address is known. */
 static int32_t const_entry(const SlowPath *slow)
 {
@@ -193,7 +191,7 @@ static void form_begin(Tr *t, SlowPath *slow, bool is_guessed)
         t->mem_disp = (int32_t)page_offset(slow->address);
         return;
     }
-    bool is_near = slow->disp < NEAR_BASE && slow->disp > -NEAR_BASE;
+    bool is_near = slow->disp < TR_NEAR_BASE && slow->disp > -TR_NEAR_BASE;
     slow->guessed = is_guessed || (slow->form == FORM_BASE && is_near && slow->disp != 0);
     if (!is_guessed && is_near)
         tr_tlb_index(t, (unsigned)slow->base);

@@ -59,6 +59,8 @@ typedef struct SlowPath {
     int32_t disp;
 } SlowPath;
 
+#define TR_NEAR_BASE 256 /* bytes: an operand that near its base is seldom on another page */
+
 /* A set of accesses at constant distances from each other; see translate-group.c. */
 #define TR_GROUPS_MAX 24
 #define TR_LEADS_MAX  12
@@ -82,7 +84,8 @@ typedef struct TrMember {
 /* The check of a group, and what stands after the block for it. */
 typedef struct TrLead {
     uint8_t *fail, *resume, *jump; /* jump: rel32 field of the edge */
-    int32_t tag_offset;
+    int32_t tag_offset, addend_offset;
+    bool guessed; /* the entry was looked for by the base alone */
     uint16_t span;
     bool is_write, needs_write;
     uint64_t ip;

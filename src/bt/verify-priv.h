@@ -20,6 +20,7 @@ typedef enum Kind {
     KIND_OFFSET,     /* so, and in the page with @room bytes behind it */
     KIND_HOST,       /* plus @disp: host address of @room bytes, may be written when is_write */
     KIND_MAYBE_HOST, /* or zero */
+    KIND_COPY,       /* of another value */
     KIND_PAGE,       /* a page whose tag is in the known entry @number; is_write: which tag */
     /* By an address made of registers of the guest, base + index * scale + disp, while these do not change: */
     KIND_ADDRESS,    /* the address */
@@ -34,7 +35,9 @@ typedef struct Value {
     uint8_t kind;
     bool is_write;
     uint8_t base, index; /* 1 + host register, 0: none; also of the address that a difference or an offset is of */
-    uint8_t scale, unused[3];
+    uint8_t scale;
+    uint8_t copied; /* KIND_COPY, and differences and offsets of one: 1 + the value that it is a copy of, which has not changed */
+    uint8_t unused[2];
 } Value;
 
 enum { T0, T1, T2, SLOT, NVALUES }; /* SLOT: cpu->scratch[2] */

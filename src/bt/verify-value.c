@@ -4,6 +4,9 @@
 void verify_kill(State *s, int n)
 {
     s->value[n] = (Value){ 0 };
+    for (int i = 0; i < NVALUES; i++)
+        if (s->value[i].copied == n + 1)
+            s->value[i] = (Value){ 0 };
     /* What was derived from the entry in T1 is worth nothing with another one. */
     for (int i = 0; n == T1 && i < NVALUES; i++)
         if (s->value[i].kind == KIND_DIFFERENCE || s->value[i].kind == KIND_OFFSET)
@@ -90,8 +93,11 @@ static bool apply_address(const Insn *in, const State *before, State *s, int to)
         return false;
     if (row_is(in, "mov") && !in->has_mem && in->row->operand[1] >> 8 != M_I) {
         int from = in->opcode == 0x8b ? in->rm : in->reg;
-        if (verify_scratch((unsigned)from) >= 0)
-            return false;
+        int copied = verify_scratch((unsigned)from);
+        if (copied >= 0) {
+            verify_set(s, to, copied == T2 && to == T0 ? (Value){ .kind = KIND_COPY, .copied = (uint8_t)(copied + 1) } : (Value){ 0 });
+            return true;
+        }
         verify_set(s, to, (Value){ .kind = KIND_ADDRESS, .base = (uint8_t)(from + 1) });
         return true;
     }
@@ -147,7 +153,8 @@ void verify_apply(const Insn *in, State *s)
     }
     if (to >= 0 && is_entry && wide && row_is(in, "sub")) {
         bool is_write = tlb % class_size == offsetof(TlbEntry, tag_write), is_tag = is_write || tlb % class_size == offsetof(TlbEntry, tag_read);
-        Value value = before.value[to].kind == KIND_ADDRESS ? before.value[to] : (Value){ 0 };
+        bool is_kept = before.value[to].kind == KIND_ADDRESS || before.value[to].kind == KIND_COPY;
+        Value value = is_kept ? before.value[to] : (Value){ 0 };
         value.kind = KIND_DIFFERENCE;
         value.number = (uint64_t)(tlb / class_size);
         value.is_write = is_write;
@@ -173,6 +180,14 @@ void verify_apply(const Insn *in, State *s)
             value.number = 0;
             value.is_write = false;
             verify_set(s, to, value);
+            return;
+        }
+        for (int i = 0; i < NVALUES; i++) { /* the addend to what @i, whose check this was, is a copy of */
+            Value of = before.value[i];
+            if (i == to || of.kind != KIND_OFFSET || of.copied != to + 1 || tlb % class_size != offsetof(TlbEntry, addend) ||
+                of.number != (uint64_t)(tlb / class_size))
+                continue;
+            verify_set(s, to, (Value){ .kind = KIND_HOST, .room = of.room, .is_write = of.is_write });
             return;
         }
         bool is_host = tlb % class_size == offsetof(TlbEntry, host) && offset->kind == KIND_OFFSET && offset->number == (uint64_t)(tlb / class_size);

@@ -219,6 +219,32 @@ static void by_index_scaled(void) { form(true, (WrongForm){ .scale = 8 }); }
 static void by_index_beyond(void) { form(true, (WrongForm){ .disp = 1 }); }
 static void by_index_changed(void) { form(true, (WrongForm){ .changes = 1 + H_RCX }); }
 
+/* The first access of a group: T0, a copy of T2, is checked, and T2 gets the addend. */
+static void lead(Wrong w)
+{
+    e_mem(&e, true, XO_LEA, H_T2, H_RBX, -1, 1, 8);
+    e_rorx(&e, true, H_T1, H_RBX, 7);
+    e_ri(&e, false, XG_AND, H_T1, MASK);
+    e_mov_rr(&e, true, H_T0, w.cc ? H_RBX : H_T2);
+    gs8(XO_SUB_RM, H_T0, TLB(MMU_KERNEL, tag_read));
+    if (w.tag)
+        e_mem(&e, true, XO_LEA, H_T2, H_T2, -1, 1, w.tag);
+    e_ri(&e, true, XG_CMP, H_T0, 4096 - 16);
+    uint8_t *fail = e_jcc_later(&e, CC_A);
+    if (w.mask)
+        e_mov_imm(&e, H_T1, 0);
+    gs8(XO_ADD_RM, H_T2, TLB(MMU_KERNEL, addend) + w.host);
+    e_mem(&e, true, XO_MOV_RM, H_RAX, H_T2, -1, 1, 8 + w.disp);
+    e_patch32(fail, e.p);
+    leave();
+}
+static void lead_right(void) { lead((Wrong){ 0 }); }
+static void lead_beyond(void) { lead((Wrong){ .disp = 1 }); }
+static void lead_of_other(void) { lead((Wrong){ .cc = 1 }); }
+static void lead_changed(void) { lead((Wrong){ .tag = 8 }); }
+static void lead_other_entry(void) { lead((Wrong){ .mask = 1 }); }
+static void lead_host(void) { lead((Wrong){ .host = -8 }); }
+
 /* An operand whose address, and so whose entry, is known. */
 static void known(Wrong w)
 {
@@ -266,6 +292,8 @@ static const struct {
     ROW(by_base_twice, "not checked"), ROW(by_base_changed, "not checked"), ROW(by_base_after_c, "not checked"), ROW(by_base_host, "not checked"),
     ROW(by_base_stored, "only a load"), ROW(by_index, NULL), ROW(by_other_index, "not checked"), ROW(by_index_of_other_base, "not checked"),
     ROW(by_index_scaled, "not checked"), ROW(by_index_beyond, "beyond"), ROW(by_index_changed, "not checked"), ROW(known_page, NULL),
+    ROW(lead_right, NULL), ROW(lead_beyond, "beyond"), ROW(lead_of_other, "not checked"), ROW(lead_changed, "not checked"),
+    ROW(lead_other_entry, "not checked"), ROW(lead_host, "not checked"),
     ROW(known_beyond, "beyond"), ROW(known_no_page, "not checked"), ROW(known_host_of_other, "not checked"),
     ROW(known_wrong_condition, "not checked"), ROW(known_stored, "only a load"),
 #undef ROW
