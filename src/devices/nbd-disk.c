@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libnbd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "devices/nbd-library.h"
 
 #define PROGRAM       "qemu-nbd"
 #define PACKAGE       "qemu-utils"
@@ -21,6 +21,7 @@
 #define ZERO_MAX      (UINT64_C(1) << 30)
 
 struct NbdDisk {
+    const NbdLibrary *library;
     struct nbd_handle *nbd;
     char *path;
     pid_t pid;
@@ -150,27 +151,30 @@ NbdDisk *nbd_disk_open(const char *path, const char *format, bool is_read_only, 
         g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "cannot open disk image %s: %s", path, g_strerror(errno));
         return NULL;
     }
+    disk->library = nbd_library(error);
+    if (!disk->library)
+        return NULL;
     if (!start(disk, format, is_read_only, is_snapshot, &connection, error)) {
         if (connection >= 0)
             close(connection);
         return NULL;
     }
-    disk->nbd = nbd_create();
+    disk->nbd = disk->library->create();
     int64_t size = -1;
     if (!disk->nbd)
         close(connection);
-    else if (nbd_connect_socket(disk->nbd, connection) == 0)
-        size = nbd_get_size(disk->nbd);
+    else if (disk->library->connect_socket(disk->nbd, connection) == 0)
+        size = disk->library->get_size(disk->nbd);
     if (size < 0) {
         g_autofree char *complaint = complaint_read(disk->complaints);
         g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "cannot open disk image %s as %s: %s", path, format,
-                    complaint ? complaint : nbd_get_error() ? nbd_get_error() : PROGRAM " ended");
+                    complaint ? complaint : disk->library->get_error() ? disk->library->get_error() : PROGRAM " ended");
         return NULL;
     }
     fcntl(disk->complaints, F_SETFL, O_NONBLOCK);
     disk->size = (uint64_t)size;
-    disk->can_flush = nbd_can_flush(disk->nbd) == 1;
-    disk->can_zero = nbd_can_zero(disk->nbd) == 1;
+    disk->can_flush = disk->library->can_flush(disk->nbd) == 1;
+    disk->can_zero = disk->library->can_zero(disk->nbd) == 1;
     return g_steal_pointer(&disk);
 }
 
@@ -179,9 +183,9 @@ void nbd_disk_free(NbdDisk *disk)
     if (!disk)
         return;
     if (disk->nbd) {
-        if (disk->size && !nbd_aio_is_dead(disk->nbd))
-            nbd_shutdown(disk->nbd, 0);
-        nbd_close(disk->nbd);
+        if (disk->size && !disk->library->aio_is_dead(disk->nbd))
+            disk->library->shutdown(disk->nbd, 0);
+        disk->library->close(disk->nbd);
     }
     if (disk->pid > 0)
         while (waitpid(disk->pid, NULL, 0) < 0 && errno == EINTR)
@@ -198,8 +202,8 @@ static int outcome(NbdDisk *disk, int result)
 {
     if (result == 0)
         return 0;
-    int cause = nbd_get_errno();
-    if ((nbd_aio_is_dead(disk->nbd) || nbd_aio_is_closed(disk->nbd)) && !disk->has_told) {
+    int cause = disk->library->get_errno();
+    if ((disk->library->aio_is_dead(disk->nbd) || disk->library->aio_is_closed(disk->nbd)) && !disk->has_told) {
         g_autofree char *complaint = complaint_read(disk->complaints);
         disk->has_told = true;
         g_warning("disk image %s: " PROGRAM " has ended%s%s; the guest gets errors from this disk", disk->path, complaint ? ": " : "",
@@ -214,7 +218,7 @@ int nbd_disk_read(NbdDisk *disk, void *out_bytes, uint64_t size, uint64_t offset
 {
     int status = 0;
     for (uint64_t at = 0; at < size && status == 0; at += TRANSFER_MAX)
-        status = outcome(disk, nbd_pread(disk->nbd, (uint8_t *)out_bytes + at, MIN(size - at, TRANSFER_MAX), offset + at, 0));
+        status = outcome(disk, disk->library->pread(disk->nbd, (uint8_t *)out_bytes + at, MIN(size - at, TRANSFER_MAX), offset + at, 0));
     return status;
 }
 
@@ -222,7 +226,7 @@ int nbd_disk_write(NbdDisk *disk, const void *bytes, uint64_t size, uint64_t off
 {
     int status = 0;
     for (uint64_t at = 0; at < size && status == 0; at += TRANSFER_MAX)
-        status = outcome(disk, nbd_pwrite(disk->nbd, (const uint8_t *)bytes + at, MIN(size - at, TRANSFER_MAX), offset + at, 0));
+        status = outcome(disk, disk->library->pwrite(disk->nbd, (const uint8_t *)bytes + at, MIN(size - at, TRANSFER_MAX), offset + at, 0));
     return status;
 }
 
@@ -230,8 +234,8 @@ int nbd_disk_zero(NbdDisk *disk, uint64_t offset, uint64_t size)
 {
     int status = disk->can_zero ? 0 : ENOTSUP;
     for (uint64_t at = 0; at < size && status == 0; at += ZERO_MAX)
-        status = outcome(disk, nbd_zero(disk->nbd, MIN(size - at, ZERO_MAX), offset + at, 0));
+        status = outcome(disk, disk->library->zero(disk->nbd, MIN(size - at, ZERO_MAX), offset + at, 0));
     return status;
 }
 
-int nbd_disk_flush(NbdDisk *disk) { return disk->can_flush ? outcome(disk, nbd_flush(disk->nbd, 0)) : 0; }
+int nbd_disk_flush(NbdDisk *disk) { return disk->can_flush ? outcome(disk, disk->library->flush(disk->nbd, 0)) : 0; }
