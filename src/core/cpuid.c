@@ -69,6 +69,14 @@ static const uint16_t avx512_sizes[] = { 64, 512, 1024 };
  * PBRSB_NO GDS_NO RFDS_NO (SDM 4 table 2-2): a translator's guest cannot speculate past its own pages' tables. */
 #define ARCH_CAPABILITIES 0x0d10e17bu
 
+bool cpuid_feature(unsigned i, CpuidFeature *out)
+{
+    if (i >= G_N_ELEMENTS(features))
+        return false;
+    *out = (CpuidFeature){ features[i].name, features[i].leaf, features[i].subleaf, features[i].reg, features[i].bit };
+    return true;
+}
+
 static uint32_t *leaf_reg(CpuidModel *model, uint32_t leaf, uint32_t subleaf, unsigned reg)
 {
     for (unsigned i = 0; i < model->nleaves; i++) {

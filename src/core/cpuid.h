@@ -43,6 +43,15 @@ void cpuid_model_set_clocks(CpuidModel *model, uint64_t tsc_hz, uint64_t apic_ti
 /* cpuid_model_has: for the few that decide something outside the engine, such as "lm". */
 bool cpuid_model_has(const CpuidModel *model, const char *name);
 
+/* A feature that has a name: bit @bit of register @reg (0–3: EAX EBX ECX EDX). */
+typedef struct CpuidFeature {
+    const char *name;
+    uint32_t leaf;
+    uint8_t subleaf, reg, bit;
+} CpuidFeature;
+/* cpuid_feature: number @i of all; false: there are no more. */
+bool cpuid_feature(unsigned i, CpuidFeature *out);
+
 /* How the logical processors of a machine are arranged; every number at least 1. */
 typedef struct CpuidTopology {
     unsigned nsockets, ncores, nthreads; /* packages, cores in each, threads of each core */

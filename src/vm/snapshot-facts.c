@@ -1,7 +1,9 @@
 #include "vm/snapshot-facts.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "core/cpuid.h"
 #include "core/error.h"
 #include "devices/block.h"
 #include "devices/pci.h"
@@ -154,6 +156,35 @@ static const char *value_of(const SnapshotFacts *facts, const char *name)
     return NULL;
 }
 
+/* Whether the CPU in @facts has @feature; a leaf that is not there has nothing. */
+static bool has_feature(const SnapshotFacts *facts, const CpuidFeature *feature)
+{
+    g_autofree char *name = g_strdup_printf("CPUID %#x.%#x", feature->leaf, feature->subleaf);
+    const char *value = value_of(facts, name);
+    unsigned reg[4];
+    return value && sscanf(value, "%8x %8x %8x %8x", &reg[0], &reg[1], &reg[2], &reg[3]) == 4 && reg[feature->reg] >> feature->bit & 1;
+}
+
+/* Another CPU, by the names of features.  TRUE when it differs in none that has a name. */
+static gboolean features_compare(const SnapshotFacts *mine, const SnapshotFacts *saved, GError **error)
+{
+    g_autoptr(GString) lacks = g_string_new(NULL), besides = g_string_new(NULL), remedy = g_string_new(NULL);
+    CpuidFeature feature;
+    for (unsigned i = 0; cpuid_feature(i, &feature); i++) {
+        bool here = has_feature(mine, &feature), there = has_feature(saved, &feature);
+        if (here == there)
+            continue;
+        g_string_append_printf(here ? besides : lacks, "%s%s", (here ? besides : lacks)->len ? ", " : "", feature.name);
+        g_string_append_printf(remedy, ",%c%s", here ? '-' : '+', feature.name);
+    }
+    if (!remedy->len)
+        return TRUE;
+    g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "another machine was saved: its CPU%s%s%s%s%s (here: add %s to -cpu%s)", lacks->len ? " has " : "", lacks->str,
+                lacks->len && besides->len ? ", and" : "", besides->len ? " lacks " : "", besides->str, remedy->str + 1,
+                lacks->len ? "; or, where this host lacks them, save a guest that was started without" : "");
+    return FALSE;
+}
+
 static gboolean differs(const char *name, const char *mine, const char *saved, GError **error)
 {
     const char *option = "another version of Segue";
@@ -172,6 +203,8 @@ gboolean snapshot_facts_compare(const SnapshotFacts *mine, const SnapshotFacts *
     for (guint i = 0; i < mine->facts->len; i++) {
         const Fact *fact = g_ptr_array_index(mine->facts, i);
         const char *value = value_of(saved, fact->name);
+        if (g_str_has_prefix(fact->name, "CPUID") && !features_compare(mine, saved, error))
+            return FALSE;
         if (g_strcmp0(fact->value, value) != 0)
             return differs(fact->name, fact->value, value, error);
     }

@@ -181,7 +181,7 @@ def register(api):
             whole = file.read()
         for arguments, words in (
                 (guest("-incoming", f"file:{work}/guest", memory=320), "memory: 256 MiB, here: 320 MiB"),
-                (guest("-incoming", f"file:{work}/guest", "-cpu", "max,-avx2"), "CPUID 0x7"),
+                (guest("-incoming", f"file:{work}/guest", "-cpu", "max,-avx2"), "avx2"),
                 (guest("-incoming", f"file:{work}/guest", "-device", "virtio-rng-pci"), "PCI 03.0"),
                 (guest("-incoming", f"file:{work}/nothing"), "No such file")):
             refused(arguments, words)
