@@ -233,10 +233,14 @@ static void watch(void)
     static int64_t lateness[100000];
     static char line[4096];
     unsigned count = 0;
+    int64_t first = 0, last = 0;
     while (fgets(line, sizeof line, stdin)) {
         long long tick;
-        if (sscanf(line, "tick %lld", &tick) == 1 && count < sizeof lateness / sizeof lateness[0])
-            lateness[count++] = now_ns(CLOCK_MONOTONIC) - tick;
+        if (sscanf(line, "tick %lld", &tick) == 1 && count < sizeof lateness / sizeof lateness[0]) {
+            last = now_ns(CLOCK_MONOTONIC);
+            first = count ? first : last;
+            lateness[count++] = last - tick;
+        }
         fputs(line, stdout);
         fflush(stdout);
     }
@@ -249,7 +253,7 @@ static void watch(void)
     if (count < 4 * QUARTER)
         printf("clock: %u ticks, too few to tell\n", count);
     else
-        printf("clock: %u ticks, moved %.1f ms\n", count, (double)(least[1] - least[0]) / 1e6);
+        printf("clock: %u ticks, moved %.1f ms in %.0f s\n", count, (double)(least[1] - least[0]) / 1e6, (double)(last - first) / 1e9);
 }
 
 int main(int argc, char **argv)

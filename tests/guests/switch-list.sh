@@ -104,7 +104,8 @@ switched_check() {
     grep -a '^disk ' "$tmp/lines" | cut -d ' ' -f 2 >"$tmp/disks"
     [ -s "$tmp/disks" ] && seq 0 $(($(wc -l <"$tmp/disks") - 1)) | cmp -s - "$tmp/disks"
     report $? "$name: $(wc -l <"$tmp/disks") times the disk written and read" "$tmp/lines"
-    grep -a '^clock: ' "$tmp/lines" | sed 's/-//' | awk '{ n++; late = /moved/ && $5 > 50 } END { exit !n || late }'
+    # 50 ms, and the half of a thousandth that clocks of machines may differ in rate: the emulated host's has what its kernel measured at boot.
+    grep -a '^clock: ' "$tmp/lines" | sed 's/-//' | awk '{ n++; late = /moved/ && $5 > 50 + $8 / 2 } END { exit !n || late }'
     report $? "$name: $(grep -a '^clock: ' "$tmp/lines")"
 }
 
