@@ -146,7 +146,8 @@ static Cpu *bt_cpu_create(const CpuConfig *config, GError **error)
     bt_foreign_listen(cpu);
     stubs_emit(cpu->bt);
     cpu->unwind = (__typeof__(cpu->unwind))(void *)(cpu->bt->stub_dispatch_rw + (cpu->bt->rx - cpu->bt->rw));
-    jump_cache_flush(cpu, true);
+    for (unsigned class = 0; class < 2; class++)
+        jump_cache_empty_class(cpu, class);
     cpu->mmu.flushed_opaque = cpu;
     cpu->mmu.flushed = on_flushed;
     cpu->mmu.flushed_page = on_flushed_page;

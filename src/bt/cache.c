@@ -163,6 +163,7 @@ void cache_flush(Bt *bt, BtCpu *cpu)
     bt->nblocks = bt->nexits = bt->nmap = bt->nexecs = bt->ncells = 0;
     bt->nglobal_cells = bt->nhash = 0;
     memset(bt->cells_of_page, 0, sizeof bt->cells_of_page);
+    bt->ncell_lists = 0;
     bt->code_p = bt->code_start;
     bt->cold_p = bt->rw + CACHE_MAIN_SIZE;
     bt->link_from = NULL;
@@ -247,6 +248,13 @@ bool cache_is_global(const BtCpu *cpu, const BtBlock *block)
 }
 
 static uint32_t *cell_list(Bt *bt, Gva page) { return &bt->cells_of_page[(page >> PAGE_SHIFT) % CACHE_CELL_LISTS]; }
+
+static void cell_list_note(Bt *bt, unsigned list)
+{
+    if (bt->ncell_lists < CACHE_CELL_LISTS)
+        bt->cell_lists[bt->ncell_lists] = (uint16_t)list;
+    bt->ncell_lists += bt->ncell_lists <= CACHE_CELL_LISTS;
+}
 static uint32_t *cell_list_of(Bt *bt, const BtExit *exit) { return cell_list(bt, exit->target_rip + exit->from->cs_base); }
 
 void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
@@ -265,6 +273,8 @@ void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
                 return;
             bt->global_cells[bt->nglobal_cells++] = index;
         } else if (!exit->is_listed) {
+            if (!*list)
+                cell_list_note(bt, (unsigned)(list - bt->cells_of_page));
             exit->is_listed = true;
             exit->next_listed = *list;
             *list = index + 1;
@@ -342,13 +352,16 @@ void cache_reset_cells(Bt *bt, bool global)
         cell_reset(bt, &bt->exits[bt->global_cells[i]]);
     if (global)
         bt->nglobal_cells = 0;
-    for (unsigned i = 0; i < CACHE_CELL_LISTS; i++) {
-        for (uint32_t at = bt->cells_of_page[i]; at; at = bt->exits[at - 1].next_listed) {
+    bool any = bt->ncell_lists > CACHE_CELL_LISTS;
+    for (unsigned i = 0; i < (any ? CACHE_CELL_LISTS : bt->ncell_lists); i++) {
+        uint32_t *list = &bt->cells_of_page[any ? i : bt->cell_lists[i]];
+        for (uint32_t at = *list; at; at = bt->exits[at - 1].next_listed) {
             cell_reset(bt, &bt->exits[at - 1]);
             bt->exits[at - 1].is_listed = false;
         }
-        bt->cells_of_page[i] = 0;
+        *list = 0;
     }
+    bt->ncell_lists = 0;
     bt->link_from = NULL;
 }
 
@@ -368,7 +381,7 @@ static void jump_cache_reset(BtCpu *cpu, unsigned class, unsigned slot, Gva page
 static void jump_cache_reset_page(BtCpu *cpu, unsigned class, Gva page)
 {
     uint32_t nlocal = cpu->njump_cache_local[class];
-    if (nlocal > JUMP_CACHE_LOCAL) {
+    if (nlocal > JUMP_CACHE_LIST) {
         for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
             jump_cache_reset(cpu, class, i, page);
         return;
@@ -496,6 +509,13 @@ const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out
     return found;
 }
 
+static void jump_cache_list(uint16_t *list, uint32_t *n, unsigned slot)
+{
+    if (*n < JUMP_CACHE_LIST)
+        list[*n] = (uint16_t)slot;
+    *n += *n <= JUMP_CACHE_LIST;
+}
+
 void jump_cache_fill(BtCpu *cpu, const BtBlock *block)
 {
     unsigned class = cpu->mode & MODE_USER ? 1 : 0;
@@ -506,26 +526,38 @@ void jump_cache_fill(BtCpu *cpu, const BtBlock *block)
     e->key = jump_cache_key(block->rip, block->flags_live_in);
     e->host = cpu->bt->rx + block->slot_at;
     if (cache_is_global(cpu, block) && cache_is_kernel_half(cpu, block->rip))
-        return;
-    if (cpu->njump_cache_local[class] < JUMP_CACHE_LOCAL)
-        cpu->jump_cache_local[class][cpu->njump_cache_local[class]] = (uint16_t)slot;
-    cpu->njump_cache_local[class] += cpu->njump_cache_local[class] <= JUMP_CACHE_LOCAL;
+        jump_cache_list(cpu->jump_cache_global[class], &cpu->njump_cache_global[class], slot);
+    else
+        jump_cache_list(cpu->jump_cache_local[class], &cpu->njump_cache_local[class], slot);
+}
+
+/* Empties the entries listed.  Returns whether those are all. */
+static bool jump_cache_drop(JumpCacheEntry *entries, const uint16_t *list, uint32_t *n)
+{
+    uint32_t nlisted = *n;
+    *n = 0;
+    if (nlisted > JUMP_CACHE_LIST)
+        return false;
+    for (uint32_t i = 0; i < nlisted; i++)
+        entries[list[i]].key = jump_cache_empty(list[i]);
+    return true;
+}
+
+void jump_cache_empty_class(BtCpu *cpu, unsigned class)
+{
+    for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
+        cpu->jump_cache[class][i].key = jump_cache_empty(i);
+    cpu->njump_cache_local[class] = cpu->njump_cache_global[class] = 0;
 }
 
 void jump_cache_flush(BtCpu *cpu, bool global)
 {
     for (unsigned class = 0; class < 2; class++) {
         JumpCacheEntry *entries = cpu->jump_cache[class];
-        uint32_t nlocal = cpu->njump_cache_local[class];
-        cpu->njump_cache_local[class] = 0;
-        if (global || nlocal > JUMP_CACHE_LOCAL) {
-            for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-                entries[i].key = jump_cache_empty(i);
-            continue;
-        }
-        for (uint32_t i = 0; i < nlocal; i++) {
-            unsigned slot = cpu->jump_cache_local[class][i];
-            entries[slot].key = jump_cache_empty(slot);
-        }
+        bool is_all = jump_cache_drop(entries, cpu->jump_cache_local[class], &cpu->njump_cache_local[class]);
+        if (global)
+            is_all &= jump_cache_drop(entries, cpu->jump_cache_global[class], &cpu->njump_cache_global[class]);
+        if (!is_all)
+            jump_cache_empty_class(cpu, class);
     }
 }

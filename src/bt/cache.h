@@ -124,6 +124,8 @@ typedef struct Bt {
     uint32_t *global_cells;
     uint32_t nglobal_cells;
     uint32_t cells_of_page[CACHE_CELL_LISTS]; /* 1 + index of the first */
+    uint16_t cell_lists[CACHE_CELL_LISTS];    /* those that an edge came into since the last reset; count > capacity: any */
+    uint32_t ncell_lists;
 
     /* Stubs, executable addresses unless _rw. */
     void (*enter)(BtCpu *cpu);
@@ -196,3 +198,5 @@ bool cache_is_global(const BtCpu *cpu, const BtBlock *block);
 void jump_cache_fill(BtCpu *cpu, const BtBlock *block);
 /* jump_cache_flush: empties the inline caches of indirect branches; those with nothing but global pages only for @global. */
 void jump_cache_flush(BtCpu *cpu, bool global);
+/* jump_cache_empty_class: empties every entry of a class (0: CPL < 3, 1: CPL 3), listed or not. */
+void jump_cache_empty_class(BtCpu *cpu, unsigned class);

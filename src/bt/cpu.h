@@ -174,10 +174,11 @@ struct BtCpu {
 
     JumpCacheEntry jump_cache[2][JUMP_CACHE_SIZE]; /* by CPL < 3 / CPL 3 */
     uint32_t jump_cache_mode[2];                    /* MODE_* its entries are valid for */
-    /* Entries filled for pages that are not global since the last flush; more than the list holds: any. */
-#define JUMP_CACHE_LOCAL 2048u
-    uint16_t jump_cache_local[2][JUMP_CACHE_LOCAL];
-    uint32_t njump_cache_local[2];
+    /* Entries filled since the last flush that drops them, for pages that are not global and for global ones; more than a list holds: any. */
+#define JUMP_CACHE_LIST 2048u
+    uint16_t jump_cache_local[2][JUMP_CACHE_LIST];
+    uint16_t jump_cache_global[2][JUMP_CACHE_LIST];
+    uint32_t njump_cache_local[2], njump_cache_global[2];
 
     uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64))); /* guest's x87/vector state when !fpu_live */
     uint8_t host_xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));

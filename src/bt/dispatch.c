@@ -96,8 +96,7 @@ static void use_jump_cache_mode(BtCpu *cpu, uint32_t mode)
     unsigned class = mode & MODE_USER ? 1 : 0;
     if (mode & (MODE_AC | MODE_ONE | MODE_PLAIN | MODE_TF | MODE_DEBUG) || cpu->jump_cache_mode[class] == mode)
         return;
-    for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-        cpu->jump_cache[class][i].key = jump_cache_empty(i);
+    jump_cache_empty_class(cpu, class);
     cpu->jump_cache_mode[class] = mode;
 }
 

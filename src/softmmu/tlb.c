@@ -222,21 +222,35 @@ void mmu_set_cr3(Mmu *mmu, uint64_t cr3)
     recall_enter(mmu);
 }
 
-/* drop_pieces: every piece of a large page within @size bytes (a power of two) around @gva. */
-static void drop_pieces(Mmu *mmu, Gva gva, uint64_t size)
+static void drop_piece(Mmu *mmu, unsigned index, unsigned i, Gva start, uint64_t size)
+{
+    TlbEntry *entry = &mmu->tlb[index][i];
+    if (!(tlb_info_of(mmu, entry) & TLB_INFO_LARGE))
+        return;
+    bool names_page = entry->tag_read != tlb_invalid_tag(i);
+    if (!names_page || (entry->tag_read & ~(size - 1)) == start)
+        tlb_drop(mmu, entry, i);
+}
+
+/* drop_pieces: every piece of a large page within @size bytes (a power of two) around @gva; if none is @global the journals name them all. */
+static void drop_pieces(Mmu *mmu, Gva gva, uint64_t size, bool global)
 {
     Gva start = gva & ~(size - 1);
     unsigned npages = size >> PAGE_SHIFT < TLB_SIZE ? (unsigned)(size >> PAGE_SHIFT) : TLB_SIZE, first = TLB_INDEX(start);
     for (unsigned index = 0; index < MMU_NINDEXES; index++) {
-        for (unsigned k = 0; k < npages; k++) {
-            unsigned i = (first + k) & (TLB_SIZE - 1);
-            TlbEntry *entry = &mmu->tlb[index][i];
-            if (!(tlb_info_of(mmu, entry) & TLB_INFO_LARGE))
-                continue;
-            bool names_page = entry->tag_read != tlb_invalid_tag(i);
-            if (!names_page || (entry->tag_read & ~(size - 1)) == start)
-                tlb_drop(mmu, entry, i);
+        uint16_t *journal = mmu->journal[index];
+        uint32_t n = mmu->njournal[index], nleft = 0;
+        if (global || n > TLB_JOURNAL) {
+            for (unsigned k = 0; k < npages; k++)
+                drop_piece(mmu, index, (first + k) & (TLB_SIZE - 1), start, size);
+            continue;
         }
+        for (uint32_t at = 0; at < n; at++) {
+            drop_piece(mmu, index, journal[at], start, size);
+            if (tlb_is_valid(&mmu->tlb[index][journal[at]]))
+                journal[nleft++] = journal[at];
+        }
+        mmu->njournal[index] = nleft;
     }
 }
 
@@ -246,16 +260,20 @@ void mmu_invlpg(Mmu *mmu, Gva gva)
     mmu->stat_invlpg++;
     table_cache_drop(mmu); /* INVLPG drops a CPU's paging-structure caches for every address.  Source: SDM 3A 4.10.4.1 */
     tlb_drop_page(mmu, page);
-    bool huge = (mmu->large_seen[0][large_word(gva)] | mmu->large_seen[1][large_word(gva)]) & large_bit(gva);
+    bool huge[2], large[2]; /* [0] non-global, [1] global */
     unsigned word = large_2m_word(gva);
     uint64_t pair = large_2m_bit(gva) | large_2m_bit(gva ^ 1u << 21); /* a 4 MiB page has two halves */
-    bool large = (mmu->large_2m_seen[0][word] | mmu->large_2m_seen[1][word]) & pair;
-    if (__builtin_expect(!huge && !large, 1)) {
+    for (unsigned g = 0; g < 2; g++) {
+        huge[g] = mmu->large_seen[g][large_word(gva)] & large_bit(gva);
+        large[g] = mmu->large_2m_seen[g][word] & pair;
+    }
+    bool is_huge = huge[0] || huge[1], is_global = huge[1] || large[1];
+    if (__builtin_expect(!is_huge && !large[0] && !large[1], 1)) {
         if (mmu->flushed_page)
             mmu->flushed_page(mmu->flushed_opaque, page);
         return;
     }
-    drop_pieces(mmu, gva, huge ? (uint64_t)1 << 30 : (uint64_t)1 << 22);
+    drop_pieces(mmu, gva, is_huge ? (uint64_t)1 << 30 : (uint64_t)1 << 22, is_global);
     if (mmu->flushed)
         mmu->flushed(mmu->flushed_opaque, true);
 }

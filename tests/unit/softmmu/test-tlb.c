@@ -246,6 +246,50 @@ START_TEST(invlpg_large)
 }
 END_TEST
 
+#define LARGE_GVA ((Gva)0x0000123400000000)
+
+/* Pieces of a non-global 2 MiB page go by the journal, whether it holds them all or not, and a global one beside it by search. */
+START_TEST(invlpg_large_local)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    bool is_full = _i & 1, is_global = _i & 2;
+    guest_map8(&fixture.guest, fixture.root, 4, LARGE_GVA, 0x400000 | P | W | U | PTE_PS | (is_global ? PTE_G : 0), 1, P | W | U);
+    for (unsigned i = 1; i < 4; i++)
+        guest_map8(&fixture.guest, fixture.root, 4, LARGE_GVA + i * 0x200000, 0x600000 | P | W | U | PTE_PS, 1, P | W | U);
+    for (unsigned round = 0; round < 3; round++) {
+        fill(USER_GVA, MMU_WRITE, MMU_USER);
+        for (unsigned i = 0; i < 8; i++)
+            fill(LARGE_GVA + i * 0x7000, i & 1 ? MMU_WRITE : MMU_READ, (MmuIndex)(i % MMU_NINDEXES));
+        for (unsigned i = 0; is_full && i < 3 * 512; i++)
+            for (unsigned index = 0; index < MMU_NINDEXES; index++)
+                fill(LARGE_GVA + 0x200000 + i * PAGE_SIZE, MMU_READ, (MmuIndex)index);
+        ck_assert(!is_full || mmu->njournal[MMU_USER] > TLB_JOURNAL);
+        mmu_invlpg(mmu, LARGE_GVA + 0x1ff000);
+        for (unsigned i = 0; i < 8; i++)
+            ck_assert(!hits(LARGE_GVA + i * 0x7000, i & 1 ? MMU_WRITE : MMU_READ, (MmuIndex)(i % MMU_NINDEXES)));
+        ck_assert(hits(USER_GVA, MMU_WRITE, MMU_USER));
+    }
+    ck_assert_uint_eq(fixture.calls.nglobal, 3);
+    mmu_flush(mmu, false);
+    ck_assert(!hits(USER_GVA, MMU_WRITE, MMU_USER)); /* what was left in the journal is still found */
+    ck_assert(!hits(LARGE_GVA + 0x200000, MMU_READ, MMU_USER));
+}
+END_TEST
+
+/* A guest that uses one large page and invalidates it, over and over, keeps the journal short: it names no entry that is gone. */
+START_TEST(invlpg_large_journal)
+{
+    Mmu *mmu = fixture.guest.mmu;
+    guest_map8(&fixture.guest, fixture.root, 4, LARGE_GVA, 0x400000 | P | W | U | PTE_PS, 1, P | W | U);
+    for (unsigned round = 0; round < 2 * TLB_JOURNAL; round++) {
+        fill(LARGE_GVA + (round % 512) * PAGE_SIZE, MMU_WRITE, MMU_USER);
+        mmu_invlpg(mmu, LARGE_GVA);
+        ck_assert(!hits(LARGE_GVA + (round % 512) * PAGE_SIZE, MMU_WRITE, MMU_USER));
+    }
+    ck_assert_uint_eq(mmu->njournal[MMU_USER], 0);
+}
+END_TEST
+
 START_TEST(fault_drops_page)
 {
     uint64_t *leaf = guest_map8(&fixture.guest, fixture.root, 4, USER_GVA, 0x100000 | P | U, 0, 0);
@@ -454,6 +498,8 @@ int main(void)
     tcase_add_test(tcase, journal_follows_replacement);
     tcase_add_test(tcase, invlpg);
     tcase_add_test(tcase, invlpg_large);
+    tcase_add_loop_test(tcase, invlpg_large_local, 0, 4);
+    tcase_add_test(tcase, invlpg_large_journal);
     tcase_add_test(tcase, fault_drops_page);
     tcase_add_test(tcase, paging_registers);
     tcase_add_test(tcase, pcid);
