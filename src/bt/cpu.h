@@ -174,11 +174,10 @@ struct BtCpu {
 
     JumpCacheEntry jump_cache[2][JUMP_CACHE_SIZE]; /* by CPL < 3 / CPL 3 */
     uint32_t jump_cache_mode[2];                    /* MODE_* its entries are valid for */
-    /* Entries filled since the last flush that drops them, for pages that are not global and for global ones; more than a list holds: any. */
+    /* Entries filled for pages that are not global since the last flush; more than the list holds: any. */
 #define JUMP_CACHE_LIST 2048u
     uint16_t jump_cache_local[2][JUMP_CACHE_LIST];
-    uint16_t jump_cache_global[2][JUMP_CACHE_LIST];
-    uint32_t njump_cache_local[2], njump_cache_global[2];
+    uint32_t njump_cache_local[2];
 
     uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64))); /* guest's x87/vector state when !fpu_live */
     uint8_t host_xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));
@@ -191,6 +190,9 @@ struct BtCpu {
 
     Mmu mmu; /* holds CR0, CR3, CR4 and EFER */
     uint64_t stat_ports, stat_mmio, stat_cr8, stat_interrupts; /* accesses and deliveries through CpuHost */
+
+    uint16_t jump_cache_global[2][JUMP_CACHE_LIST]; /* as jump_cache_local, for global pages, since the last flush of these */
+    uint32_t njump_cache_global[2];
 };
 
 /* An instruction that must run alone: wanted; the others stand, and it is the next; it has begun. */
