@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "bt/translate.h"
 #include "core/error.h"
 #include "core/guard.h"
 
@@ -89,7 +90,7 @@ Bt *cache_new(Ram *ram, CodeMap *code_map, GError **error)
     bt->hash = arena_new(sizeof *bt->hash << CACHE_HASH_BITS);
     bt->global_cells = arena_new(CACHE_CELLS * sizeof(uint32_t));
     for (unsigned i = 0; i < ram->nslots; i++)
-        bt->page_blocks[i] = arena_new((ram->slot[i].size >> PAGE_SHIFT) * sizeof(BtBlock *));
+        bt->page_blocks[i] = arena_new((ram->slot[i].size >> PAGE_SHIFT) * sizeof(uint32_t));
     for (unsigned i = 0; i < ram->nslots; i++)
         bt->page_writes[i] = arena_new(ram->slot[i].size >> PAGE_SHIFT);
     return g_steal_pointer(&bt);
@@ -110,7 +111,7 @@ void cache_free(Bt *bt)
     for (unsigned i = 0; i < RAM_MAX_SLOTS; i++) {
         size_t npages = bt->code_map->ram->slot[i].size >> PAGE_SHIFT;
         if (bt->page_blocks[i])
-            munmap(bt->page_blocks[i], npages * sizeof(BtBlock *));
+            munmap(bt->page_blocks[i], npages * sizeof(uint32_t));
         if (bt->page_writes[i])
             munmap(bt->page_writes[i], npages);
     }
@@ -124,7 +125,7 @@ bool cache_has_room(const Bt *bt)
            bt->nhash < (7u << CACHE_HASH_BITS) / 8 && bt->nexecs + BLOCK_INSNS_MAX + 2 < CACHE_EXECS && bt->ncells + 16 < CACHE_CELLS;
 }
 
-static BtBlock **page_list(Bt *bt, Gpa gpa)
+static uint32_t *page_list(Bt *bt, Gpa gpa)
 {
     const Ram *ram = bt->code_map->ram;
     for (unsigned i = 0; i < ram->nslots; i++)
@@ -152,10 +153,10 @@ void cache_flush(Bt *bt, BtCpu *cpu)
     for (uint32_t i = 0; i < bt->nblocks; i++) {
         BtBlock *b = &bt->blocks[i];
         for (unsigned k = 0; k < 1u + b->crosses_page; k++) {
-            BtBlock **list = page_list(bt, b->page[k]);
+            uint32_t *list = page_list(bt, block_page(b, k));
             if (list && *list) {
-                *list = NULL;
-                code_map_set(bt->code_map, b->page[k], false);
+                *list = BLOCK_NONE;
+                code_map_set(bt->code_map, block_page(b, k), false);
             }
         }
     }
@@ -211,10 +212,10 @@ void cache_insert(Bt *bt, BtBlock *block)
 {
     hash_insert(bt, block);
     for (unsigned k = 0; k < 1u + block->crosses_page; k++) {
-        BtBlock **list = page_list(bt, block->page[k]);
+        uint32_t *list = page_list(bt, block_page(block, k));
         if (list) {
             block->page_next[k] = *list;
-            *list = block;
+            *list = block_number(bt, block);
         }
     }
     block->is_valid = true;
@@ -255,53 +256,65 @@ static void cell_list_note(Bt *bt, unsigned list)
         bt->cell_lists[bt->ncell_lists] = (uint16_t)list;
     bt->ncell_lists += bt->ncell_lists <= CACHE_CELL_LISTS;
 }
-static uint32_t *cell_list_of(Bt *bt, const BtExit *exit) { return cell_list(bt, exit->target_rip + exit->from->cs_base); }
+
+static uint32_t *cell_list_of(Bt *bt, const BtExit *exit) { return cell_list(bt, exit->target_rip + block_of(bt, exit->from)->cs_base); }
+
+/* MODE_* of the code that @exit leads to. */
+static uint32_t exit_mode(const Bt *bt, const BtExit *exit)
+{
+    uint32_t mode = block_of(bt, exit->from)->mode & ~(MODE_ONE | MODE_PLAIN | MODE_AC);
+    return mode | (exit->is_plain ? MODE_PLAIN : 0) | (exit->is_ac ? MODE_AC : 0) | (exit->is_single ? MODE_ONE : 0);
+}
 
 void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
 {
-    if (exit->bare && !block->flags_live_in)
-        exit = exit->bare;
-    if (exit->mode & (MODE_TF | MODE_DEBUG) || exit->to || !exit->from->is_valid || !block->is_valid || exit->mode != block->mode ||
-        exit->target_rip != block->rip || exit->from->cs_base != block->cs_base)
+    const BtBlock *from = block_of(bt, exit->from);
+    if (exit->has_bare && !block->flags_live_in)
+        exit--;
+    uint32_t mode = exit_mode(bt, exit);
+    if (mode & (MODE_TF | MODE_DEBUG) || exit->to || !from->is_valid || !block->is_valid || mode != block->mode ||
+        exit->target_rip != block->rip || from->cs_base != block->cs_base)
         return;
-    if (!exit->uses_cell && (page_of(exit->from->gpa) != page_of(block->gpa) || block->crosses_page))
+    if (!exit->uses_cell && (page_of(from->gpa) != page_of(block->gpa) || block->crosses_page))
         return;
     if (exit->uses_cell) {
-        uint32_t index = (uint32_t)(exit - bt->exits), *list = cell_list_of(bt, exit);
+        uint32_t number = exit_number(bt, exit), *list = cell_list_of(bt, exit);
         if (cache_is_global(cpu, block) && cache_is_kernel_half(cpu, block->rip)) {
             if (bt->nglobal_cells >= CACHE_CELLS)
                 return;
-            bt->global_cells[bt->nglobal_cells++] = index;
+            bt->global_cells[bt->nglobal_cells++] = number;
         } else if (!exit->is_listed) {
             if (!*list)
                 cell_list_note(bt, (unsigned)(list - bt->cells_of_page));
             exit->is_listed = true;
             exit->next_listed = *list;
-            *list = index + 1;
+            *list = number;
         }
     }
-    exit->to = block;
+    exit->to = block_number(bt, block);
     exit->next_in = block->in;
-    block->in = exit;
-    uint32_t at = exit->is_backward ? block->host_poll_at : block->main_at;
+    block->in = exit_number(bt, exit);
+    uint32_t entry_in = exit->is_backward ? block->host_poll_in : block->main_in;
     if (!exit->flags_in_host && block->flags_live_in)
-        at = block->slot_at;
+        entry_in = 0;
     else if (block->carry_base >= 0 && exit->carries >> block->carry_base & 1)
-        at = exit->is_backward ? block->carry_poll_at : block->carry_at;
-    exit_point_at(bt, exit, at);
+        entry_in = exit->is_backward ? block->carry_poll_in : block->carry_in;
+    exit_point_at(bt, exit, block->code_at + entry_in);
     bt->stat_links++;
 }
 
 static void exit_unlink(Bt *bt, BtExit *exit)
 {
     exit_point_at(bt, exit, exit->stub_at);
-    exit->to = NULL;
+    exit->to = BLOCK_NONE;
 }
 
-static void list_remove_exit(BtBlock *block, BtExit *exit)
+/* Takes @exit out of the list of those that lead where it does. */
+static void list_remove_exit(Bt *bt, const BtExit *exit)
 {
-    for (BtExit **p = &block->in; *p; p = &(*p)->next_in) {
-        if (*p == exit) {
+    uint32_t number = exit_number(bt, exit);
+    for (uint32_t *p = &block_of(bt, exit->to)->in; *p; p = &exit_of(bt, *p)->next_in) {
+        if (*p == number) {
             *p = exit->next_in;
             return;
         }
@@ -310,9 +323,9 @@ static void list_remove_exit(BtBlock *block, BtExit *exit)
 
 static void list_remove_cell(Bt *bt, BtExit *exit)
 {
-    uint32_t index = (uint32_t)(exit - bt->exits), *p = cell_list_of(bt, exit);
-    while (*p && *p != index + 1)
-        p = &bt->exits[*p - 1].next_listed;
+    uint32_t number = exit_number(bt, exit), *p = cell_list_of(bt, exit);
+    while (*p && *p != number)
+        p = &exit_of(bt, *p)->next_listed;
     if (*p)
         *p = exit->next_listed;
     exit->is_listed = false;
@@ -324,8 +337,8 @@ void cache_reclaim(Bt *bt)
         BtBlock *block = &bt->blocks[--bt->nblocks];
         for (uint32_t i = block->exit_first; i < bt->nexits; i++) {
             if (bt->exits[i].to)
-                list_remove_exit(bt->exits[i].to, &bt->exits[i]);
-            bt->exits[i].to = NULL;
+                list_remove_exit(bt, &bt->exits[i]);
+            bt->exits[i].to = BLOCK_NONE;
             if (bt->exits[i].is_listed)
                 list_remove_cell(bt, &bt->exits[i]);
         }
@@ -341,7 +354,7 @@ static void cell_reset(Bt *bt, BtExit *exit)
 {
     if (!exit->to)
         return;
-    list_remove_exit(exit->to, exit);
+    list_remove_exit(bt, exit);
     exit_unlink(bt, exit);
     bt->stat_cell_resets++;
 }
@@ -349,17 +362,17 @@ static void cell_reset(Bt *bt, BtExit *exit)
 void cache_reset_cells(Bt *bt, bool global)
 {
     for (uint32_t i = 0; global && i < bt->nglobal_cells; i++)
-        cell_reset(bt, &bt->exits[bt->global_cells[i]]);
+        cell_reset(bt, exit_of(bt, bt->global_cells[i]));
     if (global)
         bt->nglobal_cells = 0;
     bool any = bt->ncell_lists > CACHE_CELL_LISTS;
     for (unsigned i = 0; i < (any ? CACHE_CELL_LISTS : bt->ncell_lists); i++) {
         uint32_t *list = &bt->cells_of_page[any ? i : bt->cell_lists[i]];
-        for (uint32_t at = *list; at; at = bt->exits[at - 1].next_listed) {
-            cell_reset(bt, &bt->exits[at - 1]);
-            bt->exits[at - 1].is_listed = false;
+        for (uint32_t number = *list; number; number = exit_of(bt, number)->next_listed) {
+            cell_reset(bt, exit_of(bt, number));
+            exit_of(bt, number)->is_listed = false;
         }
-        *list = 0;
+        *list = EXIT_NONE;
     }
     bt->ncell_lists = 0;
     bt->link_from = NULL;
@@ -393,9 +406,9 @@ static void jump_cache_reset_page(BtCpu *cpu, unsigned class, Gva page)
 void cache_reset_page(Bt *bt, BtCpu *cpu, Gva page)
 {
     for (Gva first = page - PAGE_SIZE, i = 0; i < 2; i++, first += PAGE_SIZE) {
-        for (uint32_t at = *cell_list(bt, first); at; at = bt->exits[at - 1].next_listed) {
-            BtExit *exit = &bt->exits[at - 1];
-            if (exit->to && uses_page(exit->target_rip + exit->from->cs_base, exit->to->crosses_page, page))
+        for (uint32_t number = *cell_list(bt, first); number; number = exit_of(bt, number)->next_listed) {
+            BtExit *exit = exit_of(bt, number);
+            if (exit->to && uses_page(exit->target_rip + block_of(bt, exit->from)->cs_base, block_of(bt, exit->to)->crosses_page, page))
                 cell_reset(bt, exit);
         }
     }
@@ -407,32 +420,34 @@ void cache_reset_page(Bt *bt, BtCpu *cpu, Gva page)
 static void block_drop(Bt *bt, BtCpu *cpu, BtBlock *block)
 {
     block->is_valid = false;
-    for (BtExit *exit = block->in, *next; exit; exit = next) {
-        next = exit->next_in;
-        exit_unlink(bt, exit);
+    for (uint32_t number = block->in, next; number; number = next) {
+        next = exit_of(bt, number)->next_in;
+        exit_unlink(bt, exit_of(bt, number));
     }
-    block->in = NULL;
+    block->in = EXIT_NONE;
     hash_remove(bt, block);
     for (unsigned k = 0; k < 1u + block->crosses_page; k++) {
-        BtBlock **list = page_list(bt, block->page[k]);
+        Gpa page = block_page(block, k);
+        uint32_t *list = page_list(bt, page);
         if (!list)
             continue;
-        for (BtBlock **q = list; *q;) {
-            unsigned side = (*q)->page[0] == block->page[k] ? 0 : 1;
-            if (*q == block) {
+        for (uint32_t *q = list; *q;) {
+            BtBlock *b = block_of(bt, *q);
+            unsigned side = block_page(b, 0) == page ? 0 : 1;
+            if (b == block) {
                 *q = block->page_next[side];
                 break;
             }
-            q = &(*q)->page_next[side];
+            q = &b->page_next[side];
         }
         if (!*list)
-            code_map_set(bt->code_map, block->page[k], false);
+            code_map_set(bt->code_map, page, false);
     }
     unsigned slot = block->rip & (JUMP_CACHE_SIZE - 1);
     JumpCacheEntry *entry = &cpu->jump_cache[block->mode & MODE_USER ? 1 : 0][slot];
-    if (entry->host == cache_exec_address(bt, block->slot_at))
+    if (entry->host == cache_exec_address(bt, block->code_at))
         entry->key = jump_cache_empty(slot);
-    if (bt->link_from && bt->link_from->from == block)
+    if (bt->link_from && block_of(bt, bt->link_from->from) == block)
         bt->link_from = NULL;
     bt->stat_invalidated++;
 }
@@ -441,20 +456,19 @@ static void block_drop(Bt *bt, BtCpu *cpu, BtBlock *block)
 static bool block_overlaps(const BtBlock *block, Gpa page, Gpa gpa, Gpa end)
 {
     unsigned first = (unsigned)(PAGE_SIZE - page_offset(block->gpa));
-    if (block->page[0] == page && gpa < block->gpa + (block->crosses_page ? first : block->guest_size) && block->gpa < end)
+    if (block_page(block, 0) == page && gpa < block->gpa + (block->crosses_page ? first : block->guest_size) && block->gpa < end)
         return true;
-    return block->crosses_page && block->page[1] == page && gpa < page + (block->guest_size - first) && page < end;
+    return block->crosses_page && block_page(block, 1) == page && gpa < page + (block->guest_size - first) && page < end;
 }
 
 bool cache_invalidate(Bt *bt, BtCpu *cpu, Gpa gpa, uint64_t size)
 {
     bool found = false;
     for (Gpa page = page_of(gpa); page < gpa + size; page += PAGE_SIZE) {
-        BtBlock **list = page_list(bt, page);
-        BtBlock *next;
-        for (BtBlock *b = list ? *list : NULL; b; b = next) {
-            unsigned side = b->page[0] == page ? 0 : 1;
-            next = b->page_next[side];
+        uint32_t *list = page_list(bt, page), next;
+        for (uint32_t number = list ? *list : BLOCK_NONE; number; number = next) {
+            BtBlock *b = block_of(bt, number);
+            next = b->page_next[block_page(b, 0) == page ? 0 : 1];
             if (block_overlaps(b, page, gpa, gpa + size)) {
                 block_drop(bt, cpu, b);
                 found = true;
@@ -501,9 +515,10 @@ const BtMap *cache_map_find(const Bt *bt, const uint8_t *pc, const BtBlock **out
     const BtMap *found = NULL;
     for (uint32_t i = 0; i < b->map_count; i++) {
         const BtMap *m = &bt->map[b->map_first + i];
-        if (m->host_at > at)
+        if (map_host_at(b, m) > at && m->is_cold == is_cold)
             break;
-        found = m;
+        if (m->is_cold == is_cold)
+            found = m;
     }
     *out_block = b;
     return found;
@@ -524,7 +539,7 @@ void jump_cache_fill(BtCpu *cpu, const BtBlock *block)
     unsigned slot = block->rip & (JUMP_CACHE_SIZE - 1);
     JumpCacheEntry *e = &cpu->jump_cache[class][slot];
     e->key = jump_cache_key(block->rip, block->flags_live_in);
-    e->host = cpu->bt->rx + block->slot_at;
+    e->host = cpu->bt->rx + block->code_at;
     if (cache_is_global(cpu, block) && cache_is_kernel_half(cpu, block->rip))
         jump_cache_list(cpu->jump_cache_global[class], &cpu->njump_cache_global[class], slot);
     else

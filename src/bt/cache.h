@@ -33,19 +33,26 @@
 typedef struct BtBlock BtBlock;
 typedef struct BtExit BtExit;
 
+/*
+ * The tables below are filled by every program that runs for the first time, and memory that a host has not touched yet is dear: numbers instead
+ * of pointers, offsets within the block, fields of bits.  BLOCK_NONE and EXIT_NONE are 0: numbers of blocks and edges in them count from 1.
+ */
+#define BLOCK_NONE 0u
+#define EXIT_NONE  0u
+
 /* An edge that leaves a block for a RIP known at translation time. */
 struct BtExit {
     uint64_t target_rip;
-    BtBlock *from, *to;   /* to: NULL while not linked */
-    BtExit *next_in;      /* next edge into `to` */
+    uint32_t from, to;    /* numbers of blocks; to: BLOCK_NONE while not linked */
+    uint32_t next_in;     /* number of the next edge into `to` */
     uint32_t patch_at;    /* offset of the rel32 in the cache; or of the cell */
     uint32_t stub_at;     /* offset of the code that asks the dispatcher */
-    bool uses_cell, flags_in_host, is_backward;
-    bool is_listed;       /* in Bt.cells_of_page */
-    uint32_t next_listed; /* 1 + index of the next edge in that list */
-    uint32_t mode;        /* MODE_* at the edge */
+    uint32_t next_listed; /* number of the next edge in the list of Bt.cells_of_page */
     uint16_t carries;     /* guest registers (bits) such that T1 names the TLB entry of an access with that base */
-    BtExit *bare;         /* the same edge without flags: taken when the target needs none; NULL: none */
+    bool uses_cell : 1, flags_in_host : 1, is_backward : 1;
+    bool is_listed : 1;   /* in Bt.cells_of_page */
+    bool has_bare : 1;    /* the edge before this one is the same without flags: taken when the target needs none */
+    bool is_plain : 1, is_ac : 1, is_single : 1; /* MODE_PLAIN, MODE_AC, MODE_ONE at the edge; else it has the block's mode */
 };
 
 /* What looking for a block reads comes first, in one line of the host's cache. */
@@ -54,24 +61,26 @@ struct BtBlock {
     Gpa gpa;
     uint32_t mode;
     uint16_t guest_size;  /* bytes */
-    bool is_valid, crosses_page;
-    uint8_t flags_live_in; /* nonzero: entry needs the status flags in the host's */
-    /* Entries, offsets in the cache: */
-    uint32_t main_at;      /* flags in the host's, no poll */
-    uint32_t slot_at;      /* flags in status_of/status_ah; polls */
-    uint32_t host_poll_at; /* flags in the host's; polls */
-    int8_t carry_base;     /* guest register; the next two are for edges that carry it; -1: none */
-    uint32_t carry_at;     /* as main_at, T1 names the entry of carry_base */
-    uint32_t carry_poll_at; /* as host_poll_at, likewise */
-    uint32_t code_at, code_size; /* the main line */
-    uint32_t cold_at, cold_size; /* the rest */
-    uint32_t map_first, map_count;
+    bool is_valid : 1, crosses_page : 1;
+    bool flags_live_in : 1;   /* entry needs the status flags in the host's */
+    bool next_in_scratch : 1; /* behind the store of the last instruction it goes on at cpu->scratch[1], not at the following instruction */
+    bool next_is_edge : 1;    /* or at the target of the first edge */
+    int8_t carry_base;    /* guest register; the entries carry_… are for edges that carry it; -1: none */
+    uint32_t code_at, cold_at;     /* offsets in the cache: of the main line, whose start is the entry with flags in status_of/status_ah, which polls; of the rest */
+    uint16_t code_size, cold_size;
+    /* Other entries, from code_at: */
+    uint16_t main_in;      /* flags in the host's, no poll */
+    uint16_t host_poll_in; /* flags in the host's; polls */
+    uint16_t carry_in;     /* as main_in, T1 names the entry of carry_base */
+    uint16_t carry_poll_in; /* as host_poll_in, likewise */
+    uint16_t map_count;
+    uint32_t map_first;
     uint32_t exit_first;   /* index of the first edge */
     uint32_t exec_first;   /* and of the first BtExec */
-    BtBlock *page_next[2]; /* in the list of each guest page it has bytes on */
-    Gpa page[2];
-    BtExit *in;            /* edges that lead here */
-} __attribute__((aligned(64)));
+    uint32_t page_next[2]; /* number of the next block in the list of each guest page it has bytes on */
+    uint32_t second_page;  /* number of the guest page of its last bytes when it crosses */
+    uint32_t in;           /* number of the first edge that leads here */
+} __attribute__((aligned(32)));
 
 /* A slot of the table that cache_find() looks in; slots in use follow each other from where the key's hash says. */
 typedef struct BtHashSlot {
@@ -79,16 +88,16 @@ typedef struct BtHashSlot {
     uint32_t block; /* 2 + index; 0: never used; 1: no longer */
 } BtHashSlot;
 
-/* Host code to guest instruction: entries in order of host_at, each good until the next. */
+/* Host code to guest instruction: entries in order of the code, each good until the next. */
 typedef struct BtMap {
-    uint32_t host_at;
-    uint16_t guest_at;  /* offset of the instruction from the block's RIP */
-    uint8_t length : 4; /* of the instruction */
-    uint8_t flags_in_host : 1;       /* where the status flags are while the instruction itself executes */
-    uint8_t flags_in_host_after : 1; /* and when it has completed */
-    uint8_t next_in_scratch : 1;     /* where it goes on is cpu->scratch[1], not the following instruction */
-    uint8_t next_is_edge : 1;        /* it goes on at the target of the block's first edge */
+    uint32_t host_at : 15; /* offset in its part of the block */
+    uint32_t is_cold : 1;  /* which is the rest, not the main line */
+    uint32_t guest_at : 10; /* offset of the instruction from the block's RIP */
+    uint32_t length : 4;   /* of the instruction */
+    uint32_t flags_in_host : 1;       /* where the status flags are while the instruction itself executes */
+    uint32_t flags_in_host_after : 1; /* and when it has completed */
 } BtMap;
+_Static_assert(sizeof(BtExit) == 40 && sizeof(BtBlock) == 96 && sizeof(BtMap) == 4, "see above");
 
 typedef struct BtExec {
     void (*fn)(BtCpu *cpu, const Insn *insn);
@@ -117,13 +126,13 @@ typedef struct Bt {
     uint32_t nexecs;
     BtHashSlot *hash;          /* 1 << CACHE_HASH_BITS */
     uint32_t nhash;            /* slots that are in use or were: some must stay that never were, where searches end */
-    BtBlock **page_blocks[RAM_MAX_SLOTS]; /* by slot and page */
+    uint32_t *page_blocks[RAM_MAX_SLOTS]; /* by slot and page: number of the first block with bytes there */
     uint8_t *page_writes[RAM_MAX_SLOTS];  /* likewise: stores that hit no block, saturating; see cache_note_write() */
     CodeMap *code_map;
     /* Edges whose cells are in use, for reset.  Those to global pages: their indexes; others: lists by the linear page they lead to. */
     uint32_t *global_cells;
     uint32_t nglobal_cells;
-    uint32_t cells_of_page[CACHE_CELL_LISTS]; /* 1 + index of the first */
+    uint32_t cells_of_page[CACHE_CELL_LISTS]; /* number of the first */
     uint16_t cell_lists[CACHE_CELL_LISTS];    /* those that an edge came into since the last reset; count > capacity: any */
     uint32_t ncell_lists;
 
@@ -143,6 +152,14 @@ typedef struct Bt {
         stat_undefined, stat_code_writes, stat_cell_resets, stat_jump_misses, stat_leaves, stat_verified;
 } Bt;
 
+static inline uint32_t block_number(const Bt *bt, const BtBlock *block) { return (uint32_t)(block - bt->blocks) + 1; }
+static inline BtBlock *block_of(const Bt *bt, uint32_t number) { return &bt->blocks[number - 1]; }
+static inline uint32_t exit_number(const Bt *bt, const BtExit *exit) { return (uint32_t)(exit - bt->exits) + 1; }
+static inline BtExit *exit_of(const Bt *bt, uint32_t number) { return &bt->exits[number - 1]; }
+/* The guest page (address) of @block's first bytes, 0, or last ones, 1. */
+static inline Gpa block_page(const BtBlock *block, unsigned side) { return side ? (Gpa)block->second_page << PAGE_SHIFT : page_of(block->gpa); }
+/* Where @map, one of @block's, begins in the cache. */
+static inline uint32_t map_host_at(const BtBlock *block, const BtMap *map) { return (map->is_cold ? block->cold_at : block->code_at) + map->host_at; }
 /* cache_new: maps the cache for one vCPU over @ram.  NULL with VMM_ERROR_HOST. */
 Bt *cache_new(Ram *ram, CodeMap *code_map, GError **error);
 void cache_free(Bt *bt);

@@ -82,7 +82,7 @@ static BtBlock *find_block(BtCpu *cpu, uint32_t mode, bool *out_missing)
     if (block && block->crosses_page) {
         if (!fetch_gpa(cpu, page_of(gva) + PAGE_SIZE, &gpa2))
             return NULL;
-        if (page_of(gpa2) != block->page[1]) {
+        if (page_of(gpa2) != block_page(block, 1)) {
             cache_invalidate(cpu->bt, cpu, block->gpa, 1);
             block = NULL;
         }
@@ -192,7 +192,7 @@ void *bt_dispatch(BtCpu *cpu)
             }
         }
         if (bt->link_from)
-            mode |= bt->link_from->mode & MODE_PLAIN;
+            mode |= bt->link_from->is_plain ? MODE_PLAIN : 0;
         JumpCacheEntry *cached = jump_cache_entry(cpu, mode);
         if (cached && jump_cache_rip(cached->key) == cpu->rip && !bt->link_from && !cpu->debug_shadow && !log_on(LOG_EXEC | LOG_CPU))
             return cached->host;
@@ -227,7 +227,7 @@ void *bt_dispatch(BtCpu *cpu)
         } else if (cached) {
             jump_cache_fill(cpu, block);
         }
-        return bt->rx + block->slot_at;
+        return bt->rx + block->code_at;
     }
 }
 
@@ -288,7 +288,7 @@ void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site)
     if (!block)
         return NULL;
     jump_cache_fill(cpu, block);
-    return bt->rx + block->slot_at;
+    return bt->rx + block->code_at;
 }
 
 typedef struct Piece {
@@ -478,9 +478,10 @@ uint32_t bt_commit(BtCpu *cpu, const uint8_t *pc, uint64_t host_flags)
     cpu->store_hit_code = false;
     if (!m || block->is_valid)
         return 0; /* it hit other blocks: this one can go on */
-    if (m->next_in_scratch) {
+    bool is_last = m->guest_at + m->length == block->guest_size;
+    if (is_last && block->next_in_scratch) {
         cpu->rip = cpu->scratch[1];
-    } else if (m->next_is_edge) {
+    } else if (is_last && block->next_is_edge) {
         cpu->rip = cpu->bt->exits[block->exit_first].target_rip;
     } else {
         uint64_t next = cpu->rip + m->length;

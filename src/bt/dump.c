@@ -58,13 +58,14 @@ char *dump_block(const Bt *bt, const BtBlock *block, const uint8_t *guest)
                            block->rip, (uint64_t)block->gpa, block->mode, block->guest_size, block->code_size + block->cold_size);
     for (uint32_t i = 0; i < block->map_count; i++) {
         const BtMap *map = &bt->map[block->map_first + i];
-        if (!in_cold && map->host_at >= block->cold_at) {
+        uint32_t host_at = map_host_at(block, map);
+        if (!in_cold && map->is_cold) {
             append_host(out, bt, at, end);
             in_cold = true;
             at = block->cold_at;
         }
-        append_host(out, bt, at, map->host_at);
-        at = map->host_at;
+        append_host(out, bt, at, host_at);
+        at = host_at;
         if (map->guest_at >= shown && map->guest_at + map->length <= block->guest_size) {
             append_code(out, "  ", guest + map->guest_at, map->length, block->rip + map->guest_at, code_size);
             shown = map->guest_at + map->length;

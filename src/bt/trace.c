@@ -19,7 +19,7 @@ static bool guest_bytes(const BtCpu *cpu, const BtBlock *block, uint8_t *out)
         return false;
     memcpy(out, low, first);
     if (first < block->guest_size) {
-        const uint8_t *high = ram_slice(cpu->ram, block->page[1], block->guest_size - first);
+        const uint8_t *high = ram_slice(cpu->ram, block_page(block, 1), block->guest_size - first);
         if (!high)
             return false;
         memcpy(out + first, high, block->guest_size - first);

@@ -62,7 +62,7 @@ static BtExit *edge_exit(Tr *t, unsigned i, uint8_t *jump)
     Bt *bt = t->bt;
     uint64_t target = t->edge[i].target;
     BtExit *exit = &bt->exits[bt->nexits++];
-    *exit = (BtExit){.target_rip = target, .from = t->block, .flags_in_host = t->edge[i].flags_in_host, .mode = t->mode & ~(MODE_ONE | MODE_PLAIN)};
+    *exit = (BtExit){.target_rip = target, .from = block_number(bt, t->block), .flags_in_host = t->edge[i].flags_in_host, .is_ac = t->mode & MODE_AC};
     exit->carries = t->edge[i].carries;
     exit->is_backward = t->edge[i].is_backward; /* loops need a poll; going forward does not */
     exit->uses_cell = edge_uses_cell(t, target);
@@ -92,23 +92,23 @@ void tr_edges_finish(Tr *t)
     Bt *bt = t->bt;
     for (unsigned i = 0; i < t->nedges; i++) {
         uint8_t *jump = t->edge[i].jump;
-        BtExit *bare = NULL;
         if (t->edge[i].again) {
-            bare = edge_exit(t, i, jump);
+            edge_exit(t, i, jump);
             tr_flags_again(t, &t->edge[i].recipe, t->edge[i].at);
             jump = e_jmp_later(e);
             t->edge[i].flags_in_host = true;
             t->edge[i].carries = 0; /* T1 was used */
         }
         BtExit *exit = edge_exit(t, i, jump);
-        exit->bare = bare;
+        exit->has_bare = t->edge[i].again;
         e_mov_imm(e, H_T0, (uint32_t)(exit - bt->exits));
         e_jmp(e, exit->flags_in_host ? bt->stub_link_host_rw : bt->stub_link_slot_rw);
     }
     for (unsigned i = 0; i < t->nleads; i++) {
         const TrLead *lead = &t->lead[i];
         BtExit *exit = &bt->exits[bt->nexits];
-        *exit = (BtExit){.target_rip = lead->ip, .from = t->block, .mode = lead->mode | MODE_PLAIN};
+        *exit = (BtExit){.target_rip = lead->ip, .from = block_number(bt, t->block), .is_plain = true, .is_ac = lead->mode & MODE_AC,
+                         .is_single = lead->mode & MODE_ONE};
         exit->patch_at = (uint32_t)(lead->jump - bt->rw);
         exit->stub_at = (uint32_t)(e->p - bt->rw);
         e_patch32(lead->jump, e->p);

@@ -202,9 +202,9 @@ static void call_push(Tr *t, const Insn *in)
 {
     push_begin(t, in);
     if (in->row->tr == TR_CALL)
-        t->bt->map[t->bt->nmap - 1].next_is_edge = 1;
+        t->block->next_is_edge = true;
     else
-        t->bt->map[t->bt->nmap - 1].next_in_scratch = 1;
+        t->block->next_in_scratch = true;
     store_imm(t, tr_next_rip(t, in));
     push_end(t);
 }

@@ -279,7 +279,8 @@ void tr_access_end(Tr *t)
 static void map_repeat(Tr *t, uint32_t template)
 {
     BtMap m = t->bt->map[template];
-    m.host_at = (uint32_t)(t->e.p - t->bt->rw);
+    m.host_at = (uint32_t)(t->e.p - t->bt->cold_p) & 0x7fff;
+    m.is_cold = 1;
     t->bt->map[t->bt->nmap++] = m;
 }
 

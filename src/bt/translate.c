@@ -25,10 +25,21 @@
 
 void tr_map(Tr *t, const Insn *in, bool flags_in_host)
 {
-    BtMap *m = &t->bt->map[t->bt->nmap++];
-    *m = (BtMap){.host_at = (uint32_t)(t->e.p - t->bt->rw), .guest_at = (uint16_t)(in->ip - t->block->rip),
-                 .length = in->length & 15u, .flags_in_host = flags_in_host};
-    m->flags_in_host_after = in->row && in->row->flags_written ? 1 : flags_in_host;
+    Bt *bt = t->bt;
+    BtMap m = {.host_at = (uint32_t)(t->e.p - bt->code_p) & 0x7fff, .guest_at = (uint32_t)(in->ip - t->block->rip) & 0x3ff,
+               .length = in->length & 15u, .flags_in_host = flags_in_host};
+    m.flags_in_host_after = in->row && in->row->flags_written ? 1 : flags_in_host;
+    if (bt->nmap > t->block->map_first) {
+        BtMap *last = &bt->map[bt->nmap - 1], same = *last;
+        same.host_at = m.host_at;
+        if (memcmp(&same, &m, sizeof m) == 0)
+            return; /* the one before is still good */
+        if (last->host_at == m.host_at) {
+            *last = m;
+            return;
+        }
+    }
+    bt->map[bt->nmap++] = m;
 }
 
 /* Guest bytes at @ip up to the end of the page, and when needed the next one. */
@@ -81,8 +92,7 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
     const uint8_t *host;
     if (!fetch_page(cpu, gva, &host, &block->gpa))
         return 0;
-    block->page[0] = page_of(block->gpa);
-    bt_peers_claim(cpu, block->page[0]);
+    bt_peers_claim(cpu, page_of(block->gpa));
     unsigned room = (unsigned)(PAGE_SIZE - page_offset(gva)), n = 0, at = 0, nsides = 0;
     *out_undefined = false;
     while (n < max) {
@@ -102,7 +112,7 @@ static unsigned decode_block(BtCpu *cpu, BtBlock *block, uint32_t mode, Insn *in
             memcpy(bytes + first, host2, 15 - first);
             result = insn_decode(in, bytes, 15, code_size, ip, block->cs_base);
             block->crosses_page = true;
-            block->page[1] = page_of(gpa2);
+            block->second_page = (uint32_t)(gpa2 >> PAGE_SHIFT);
             max = 1;
         }
         n++;
@@ -238,6 +248,8 @@ static uint8_t *jmp_short_later(Emit *e)
     return e->p - 1;
 }
 
+static uint16_t entry_here(const Tr *t) { return (uint16_t)(t->e.p - t->bt->code_p); }
+
 /* The entries for edges that carry @base, and what the others have to do before they meet. */
 static void carry_entries(Tr *t, int base, bool polls)
 {
@@ -246,14 +258,14 @@ static void carry_entries(Tr *t, int base, bool polls)
     b->carry_base = (int8_t)base;
     e_mov_imm(e, H_T1, 0); /* an entry, so that the guess is safe; mostly the wrong one */
     uint8_t *rel8 = jmp_short_later(e);
-    b->carry_poll_at = (uint32_t)(e->p - t->bt->rw);
+    b->carry_poll_in = entry_here(t);
     if (polls && b->flags_live_in) {
         t->host_poll_jump[1] = host_poll(t);
     } else if (polls) {
         e_gs_cmp0(e, CPU_OFF(poll));
         t->carry_poll_jump = e_jcc_later(e, CC_NE);
     }
-    b->carry_at = (uint32_t)(e->p - t->bt->rw);
+    b->carry_in = entry_here(t);
     *rel8 = (uint8_t)(e->p - (rel8 + 1));
     t->t1_symbol = t->value[0][base].symbol;
     e->t1_lost = false;
@@ -264,7 +276,6 @@ static void block_entries(Tr *t, bool polls)
     Emit *e = &t->e;
     BtBlock *b = t->block;
     b->flags_live_in = t->live_in[0] != 0;
-    b->slot_at = (uint32_t)(e->p - t->bt->rw);
     if (polls) {
         e_gs_cmp0(e, CPU_OFF(poll));
         t->poll_jump = e_jcc_later(e, CC_NE);
@@ -275,13 +286,13 @@ static void block_entries(Tr *t, bool polls)
         e_flags_restore(e);
     if (b->flags_live_in && polls) {
         uint8_t *rel8 = jmp_short_later(e);
-        b->host_poll_at = (uint32_t)(e->p - t->bt->rw);
+        b->host_poll_in = entry_here(t);
         t->host_poll_jump[0] = host_poll(t);
         *rel8 = (uint8_t)(e->p - (rel8 + 1));
     } else {
-        b->host_poll_at = b->slot_at;
+        b->host_poll_in = 0;
     }
-    b->main_at = (uint32_t)(e->p - t->bt->rw);
+    b->main_in = entry_here(t);
     b->carry_base = -1;
     int base = carried_base(t);
     if (base >= 0)
@@ -366,10 +377,10 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     }
     tr_edges_finish(t);
     g_assert(main_end <= bt->code_p + CACHE_BLOCK_MAX && t->e.p <= bt->cold_p + CACHE_BLOCK_MAX);
-    block->code_size = (uint32_t)(main_end - bt->code_p);
+    block->code_size = (uint16_t)(main_end - bt->code_p);
     block->cold_at = (uint32_t)(bt->cold_p - bt->rw);
-    block->cold_size = (uint32_t)(t->e.p - bt->cold_p);
-    block->map_count = bt->nmap - block->map_first;
+    block->cold_size = (uint16_t)(t->e.p - bt->cold_p);
+    block->map_count = (uint16_t)(bt->nmap - block->map_first);
     bt->code_p = main_end + (-(uintptr_t)main_end & 15);
     bt->cold_p = t->e.p;
     cache_grown(bt);

@@ -454,7 +454,7 @@ START_TEST(table_of_blocks_keeps_an_end)
     unsigned n = 0;
     while (cache_has_room(bt) && n < (9u << CACHE_HASH_BITS) / 8) {
         BtBlock *block = &bt->blocks[bt->nblocks];
-        *block = (BtBlock){.rip = (uint64_t)n << 12, .gpa = BM_FREE, .page = {BM_FREE}, .guest_size = 1, .code_at = (uint32_t)(bt->code_p - bt->rw),
+        *block = (BtBlock){.rip = (uint64_t)n << 12, .gpa = BM_FREE, .guest_size = 1, .code_at = (uint32_t)(bt->code_p - bt->rw),
                            .cold_at = (uint32_t)(bt->cold_p - bt->rw), .exit_first = bt->nexits, .exec_first = bt->nexecs,
                            .map_first = bt->nmap};
         bt->nblocks++;
