@@ -134,18 +134,24 @@ static uint32_t *page_list(Bt *bt, Gpa gpa)
     return NULL;
 }
 
-/* With the RIP: shared libraries are at another address in every process. */
+#define HASH_SHIFT (64 - CACHE_HASH_BITS)
+#define HASH_GRAIN_BITS 3 /* so many bytes of code share a slot (its logarithm) */
+
+/*
+ * Where a search begins: the page's hash says where the page's stretch of the table is, the offset where in it, so that what a program looks for
+ * next mostly stands in a line that it has just read.  With the RIP's page: shared libraries are at another address in every process.
+ */
 static uint64_t hash_of(Gpa gpa, uint64_t rip, uint32_t mode)
 {
-    return (gpa ^ (uint64_t)mode << 40 ^ page_of(rip) << 8) * 0x9e3779b97f4a7c15u;
+    return (page_of(gpa) ^ (uint64_t)mode << 40 ^ page_of(rip) << 8) * 0x9e3779b97f4a7c15u + ((uint64_t)page_offset(gpa) << (HASH_SHIFT - HASH_GRAIN_BITS));
 }
 
 #define HASH_END 0u  /* BtHashSlot.block */
 #define HASH_GONE 1u
 #define HASH_FIRST 2u
 
-static uint32_t hash_start(uint64_t hash) { return (uint32_t)(hash >> (64 - CACHE_HASH_BITS)); }
-static uint32_t hash_tag(uint64_t hash) { return (uint32_t)(hash >> 8); }
+static uint32_t hash_start(uint64_t hash) { return (uint32_t)(hash >> HASH_SHIFT); }
+static uint32_t hash_tag(uint64_t hash) { return (uint32_t)(hash >> 20); } /* of the page as well as of the offset */
 static uint32_t hash_after(uint32_t at) { return (at + 1) & ((1u << CACHE_HASH_BITS) - 1); }
 
 void cache_flush(Bt *bt, BtCpu *cpu)
