@@ -300,12 +300,12 @@ void cache_link(Bt *bt, BtCpu *cpu, BtExit *exit, BtBlock *block)
     exit->to = block_number(bt, block);
     exit->next_in = block->in;
     block->in = exit_number(bt, exit);
-    uint32_t entry_in = exit->is_backward ? block->host_poll_in : block->main_in;
+    uint32_t at = exit->is_backward ? block_host_poll_at(block) : block_main_at(block);
     if (!exit->flags_in_host && block->flags_live_in)
-        entry_in = 0;
+        at = block_slot_at(block);
     else if (block->carry_base >= 0 && exit->carries >> block->carry_base & 1)
-        entry_in = exit->is_backward ? block->carry_poll_in : block->carry_in;
-    exit_point_at(bt, exit, block->code_at + entry_in);
+        at = block->code_at + (exit->is_backward ? block->carry_poll_in : block->carry_in);
+    exit_point_at(bt, exit, at);
     bt->stat_links++;
 }
 
@@ -451,7 +451,7 @@ static void block_drop(Bt *bt, BtCpu *cpu, BtBlock *block)
     }
     unsigned slot = block->rip & (JUMP_CACHE_SIZE - 1);
     JumpCacheEntry *entry = &cpu->jump_cache[block->mode & MODE_USER ? 1 : 0][slot];
-    if (entry->host == cache_exec_address(bt, block->code_at))
+    if (entry->host == cache_exec_address(bt, block_slot_at(block)))
         entry->key = jump_cache_empty(slot);
     if (bt->link_from && block_of(bt, bt->link_from->from) == block)
         bt->link_from = NULL;
@@ -545,7 +545,7 @@ void jump_cache_fill(BtCpu *cpu, const BtBlock *block)
     unsigned slot = block->rip & (JUMP_CACHE_SIZE - 1);
     JumpCacheEntry *e = &cpu->jump_cache[class][slot];
     e->key = jump_cache_key(block->rip, block->flags_live_in);
-    e->host = cpu->bt->rx + block->code_at;
+    e->host = cpu->bt->rx + block_slot_at(block);
     if (cache_is_global(cpu, block) && cache_is_kernel_half(cpu, block->rip))
         jump_cache_list(cpu->jump_cache_global[class], &cpu->njump_cache_global[class], slot);
     else

@@ -66,12 +66,14 @@ struct BtBlock {
     bool next_in_scratch : 1; /* behind the store of the last instruction it goes on at cpu->scratch[1], not at the following instruction */
     bool next_is_edge : 1;    /* or at the target of the first edge */
     int8_t carry_base;    /* guest register; the entries carry_… are for edges that carry it; -1: none */
-    uint32_t code_at, cold_at;     /* offsets in the cache: of the main line, whose start is the entry with flags in status_of/status_ah, which polls; of the rest */
+    bool entries_are_cold; /* those that poll stand in the rest */
+    uint32_t code_at, cold_at;     /* offsets in the cache: of the main line, of the rest */
     uint16_t code_size, cold_size;
-    /* Other entries, from code_at: */
+    /* Entries, from code_at, those that poll from cold_at if entries_are_cold: */
     uint16_t main_in;      /* flags in the host's, no poll */
+    uint16_t slot_in;      /* flags in status_of/status_ah; polls */
     uint16_t host_poll_in; /* flags in the host's; polls */
-    uint16_t carry_in;     /* as main_in, T1 names the entry of carry_base */
+    uint16_t carry_in;     /* as main_in, T1 names the entry of carry_base; always from code_at */
     uint16_t carry_poll_in; /* as host_poll_in, likewise */
     uint16_t map_count;
     uint32_t map_first;
@@ -158,6 +160,13 @@ static inline uint32_t exit_number(const Bt *bt, const BtExit *exit) { return (u
 static inline BtExit *exit_of(const Bt *bt, uint32_t number) { return &bt->exits[number - 1]; }
 /* The guest page (address) of @block's first bytes, 0, or last ones, 1. */
 static inline Gpa block_page(const BtBlock *block, unsigned side) { return side ? (Gpa)block->second_page << PAGE_SHIFT : page_of(block->gpa); }
+/* Offsets in the cache of the entries of @block. */
+static inline uint32_t block_main_at(const BtBlock *block) { return block->code_at + block->main_in; }
+static inline uint32_t block_slot_at(const BtBlock *block) { return (block->entries_are_cold ? block->cold_at : block->code_at) + block->slot_in; }
+static inline uint32_t block_host_poll_at(const BtBlock *block)
+{
+    return (block->entries_are_cold ? block->cold_at : block->code_at) + block->host_poll_in;
+}
 /* Where @map, one of @block's, begins in the cache. */
 static inline uint32_t map_host_at(const BtBlock *block, const BtMap *map) { return (map->is_cold ? block->cold_at : block->code_at) + map->host_at; }
 /* cache_new: maps the cache for one vCPU over @ram.  NULL with VMM_ERROR_HOST. */

@@ -227,7 +227,7 @@ void *bt_dispatch(BtCpu *cpu)
         } else if (cached) {
             jump_cache_fill(cpu, block);
         }
-        return bt->rx + block->code_at;
+        return bt->rx + block_slot_at(block);
     }
 }
 
@@ -288,7 +288,7 @@ void *bt_indirect(BtCpu *cpu, uint64_t rip, uint64_t site)
     if (!block)
         return NULL;
     jump_cache_fill(cpu, block);
-    return bt->rx + block->code_at;
+    return bt->rx + block_slot_at(block);
 }
 
 typedef struct Piece {

@@ -275,7 +275,13 @@ static void block_entries(Tr *t, bool polls)
 {
     Emit *e = &t->e;
     BtBlock *b = t->block;
+    int base = carried_base(t);
     b->flags_live_in = t->live_in[0] != 0;
+    b->carry_base = -1;
+    t->flags = b->flags_live_in ? FLAGS_HOST : FLAGS_NONE;
+    b->entries_are_cold = polls && base < 0 && b->flags_live_in;
+    if (b->entries_are_cold)
+        return; /* cold_entries() */
     if (polls) {
         e_gs_cmp0(e, CPU_OFF(poll));
         t->poll_jump = e_jcc_later(e, CC_NE);
@@ -293,11 +299,23 @@ static void block_entries(Tr *t, bool polls)
         b->host_poll_in = 0;
     }
     b->main_in = entry_here(t);
-    b->carry_base = -1;
-    int base = carried_base(t);
     if (base >= 0)
         carry_entries(t, base, polls);
-    t->flags = b->flags_live_in ? FLAGS_HOST : FLAGS_NONE;
+}
+
+/* The entries of a block that wants flags, and mostly gets them by an edge: what brings them back is long, and stands away from the main line. */
+static void cold_entries(Tr *t)
+{
+    Emit *e = &t->e;
+    BtBlock *b = t->block;
+    b->slot_in = (uint16_t)(e->p - t->bt->cold_p);
+    e_gs_cmp0(e, CPU_OFF(poll));
+    t->poll_jump = e_jcc_later(e, CC_NE);
+    e_flags_restore(e);
+    e_jmp(e, t->bt->code_p);
+    b->host_poll_in = (uint16_t)(e->p - t->bt->cold_p);
+    t->host_poll_jump[0] = host_poll(t);
+    e_jmp(e, t->bt->code_p);
 }
 
 /* Goes to @rip through the dispatcher, flags wherever they are. */
@@ -364,6 +382,8 @@ BtBlock *bt_translate(BtCpu *cpu, uint64_t rip, uint32_t mode)
     tr_slow_paths(t);
     tr_leads_finish(t);
     tr_indirect_finish(t);
+    if (block->entries_are_cold)
+        cold_entries(t);
     if (t->poll_jump) {
         e_patch32(t->poll_jump, t->e.p);
         for (unsigned k = 0; k < 2; k++)

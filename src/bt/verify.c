@@ -227,7 +227,7 @@ char *verify_code(const Bt *bt, const VerifyCode *code)
 void verify_block(Bt *bt, const BtBlock *block, uint32_t exit_first, uint32_t exec_first)
 {
     VerifyCode code = { .start = block->code_at, .size = block->code_size, .cold_start = block->cold_at, .cold_size = block->cold_size, 
-                        .entry = { block->code_at + block->main_in, block->code_at, block->code_at + block->host_poll_in },
+                        .entry = { block_main_at(block), block_slot_at(block), block_host_poll_at(block) },
                         .carry_entry = { block->code_at + block->carry_in, block->code_at + block->carry_poll_in }, .ncarry_entries = block->carry_base >= 0 ? 2 : 0,
                         .mode = block->mode, .exit_first = exit_first, .exit_end = bt->nexits, .exec_first = exec_first, .exec_end = bt->nexecs };
     g_autofree char *wrong = verify_code(bt, &code);

@@ -175,7 +175,7 @@ static void append_block(GString *out, const BtBlock *block, const uint8_t *gues
     g_auto(GStrv) lines = g_strsplit(dump, "\n", -1);
     uint64_t address;
     const char *text;
-    const uint32_t entries[] = {block->main_in, 0, block->host_poll_in};
+    const uint32_t entries[] = {block_main_at(block), block_slot_at(block), block_host_poll_at(block)};
     for (char **line = lines; *line; line++) {
         if (!host_line(*line, &address, &text) || !(text[0] == 'j'))
             continue;
@@ -190,7 +190,7 @@ static void append_block(GString *out, const BtBlock *block, const uint8_t *gues
             continue;
         }
         for (unsigned i = 0; i < 3; i++)
-            if (address - l.base == entries[i])
+            if (address - l.base == entries[i] - block->code_at)
                 g_string_append_printf(out, "    %s:\n", i == 0 ? "main" : i == 1 ? "slot" : "host_poll");
         if (in_block(&l, address) && l.is_label[offset_of(&l, address)])
             g_string_append_printf(out, "    L%u:\n", label_number(&l, address));
