@@ -387,6 +387,9 @@ uint8_t *bt_mem_slow(BtCpu *cpu, Gva gva, uint32_t desc, const uint8_t *pc)
     cpu->t1 = tlb_offset(gva);
     cpu->commit_kind = COMMIT_NONE;
     if (desc & ACCESS_MASKED) {
+        uint8_t *direct = bt_mask_direct(cpu, gva, desc);
+        if (direct)
+            return direct;
         locate(cpu, pc, NULL);
         return bt_mask_begin(cpu, gva, desc);
     }

@@ -73,9 +73,14 @@ static uint64_t selected_elements(uint32_t desc)
     uint64_t mask = mask_read(ACCESS_MASK(desc)), selected = 0;
     if (nbits < 64)
         mask &= ((uint64_t)1 << nbits) - 1;
-    for (unsigned i = 0, rank = 0; i < nbits; i++)
-        if (mask >> i & 1)
-            selected |= (uint64_t)1 << (desc & ACCESS_PACKED ? rank++ : i % n); /* i % n: broadcasts */
+    if (desc & ACCESS_PACKED) {
+        __asm__("pext %1, %2, %0" : "=r"(selected) : "r"(mask), "r"(~(uint64_t)0));
+        return selected;
+    }
+    if (n >= nbits)
+        return mask;
+    for (unsigned i = 0; i < nbits; i++) /* broadcasts */
+        selected |= (mask >> i & 1) << i % n;
     return selected;
 }
 
@@ -88,6 +93,20 @@ static Gva element_address(BtCpu *cpu, Gva gva, uint32_t desc, unsigned i)
     if (!gva_is_canonical(gva) || !gva_is_canonical(gva + size - 1))
         bt_raise_code(cpu, desc & ACCESS_STACK ? X86_EXC_SS : X86_EXC_GP, 0);
     return gva;
+}
+
+uint8_t *bt_mask_direct(BtCpu *cpu, Gva gva, uint32_t desc)
+{
+    uint64_t selected = selected_elements(desc);
+    unsigned size = ACCESS_ELEMENT(desc);
+    if (!selected || (cpu->mode & (MODE_CODE64 | MODE_ALIGN | MODE_DEBUG)) != MODE_CODE64)
+        return NULL;
+    Gva first = gva + (unsigned)__builtin_ctzll(selected) * size, last = gva + (64 - (unsigned)__builtin_clzll(selected)) * size - 1;
+    MmuFill fill;
+    if (page_of(first) != page_of(last) || !gva_is_canonical(first) ||
+        mmu_fill(&cpu->mmu, first, desc & ACCESS_WRITE ? MMU_WRITE : MMU_READ, bt_mmu_index(cpu), &fill) != MMU_RAM)
+        return NULL;
+    return (uint8_t *)((uintptr_t)fill.host - (uintptr_t)(first - gva));
 }
 
 uint8_t *bt_mask_begin(BtCpu *cpu, Gva gva, uint32_t desc)

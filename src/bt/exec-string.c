@@ -1,13 +1,15 @@
 /*
  * String instructions and port I/O.
  *
- * A repeated instruction works in runs: as many elements as fit in the rest of both pages, carried out by the host's own instruction on
- * the host addresses of those pages, so overlap, direction and flags come out exactly.  Elements that cross a page or reach a
+ * A repeated instruction works in runs: as many elements as fit in the rest of both pages, and of pages that follow them in host memory as well,
+ * carried out by the host's own instruction on the host addresses, so overlap, direction and flags come out exactly.  Elements that cross a page or reach a
  * device go one by one.  Source: SDM 2A/2B MOVS, STOS, LODS, CMPS, SCAS, INS, OUTS, REP; 1 chapter 19 (I/O).
  */
 #include "bt/exec.h"
 #include "bt/insn-table.h"
 #include "core/vmware.h"
+
+#define STRING_RUN_MAX (64u << 10) /* bytes: interrupts wait for the end of a run */
 
 typedef struct String {
     BtCpu *cpu;
@@ -126,6 +128,31 @@ static void host_stos(const String *s, uint8_t *di, uint64_t n, uint64_t acc)
     HOST_STRING("rep stos");
 }
 
+/* How many bytes from @gva on, which is at @host, are one piece of memory there too, by what the TLB holds: at least the rest of the page. */
+static uint64_t string_contiguous(const BtCpu *cpu, Gva gva, const uint8_t *host, MmuAccess access)
+{
+    const TlbEntry *tlb = cpu->mmu.tlb[bt_mmu_index(cpu)];
+    uint64_t addend = (uint64_t)(uintptr_t)host - gva, bytes = PAGE_SIZE - page_offset(gva);
+    for (; bytes < STRING_RUN_MAX; bytes += PAGE_SIZE) {
+        const TlbEntry *e = &tlb[((gva + bytes) >> PAGE_SHIFT) % TLB_SIZE];
+        if ((access == MMU_WRITE ? e->tag_write : e->tag_read) != gva + bytes || e->addend != addend)
+            break;
+    }
+    return bytes;
+}
+
+/* Elements for one run of the host's instruction, of which @n stay in their pages: large pages, and pages that a kernel took in a row, make longer
+ * runs.  @source: NULL for STOS. */
+static uint64_t string_longer(const String *s, Gva from, const uint8_t *source, Gva to, const uint8_t *target, uint64_t n)
+{
+    if (n == s->count || s->is_down || !bt_code64(s->cpu) || s->addrsize != 8 || s->cpu->mode & (MODE_TF | MODE_DEBUG | MODE_ALIGN))
+        return n;
+    uint64_t bytes = string_contiguous(s->cpu, to, target, MMU_WRITE);
+    uint64_t readable = source ? string_contiguous(s->cpu, from, source, MMU_READ) : bytes;
+    uint64_t longer = (bytes < readable ? bytes : readable) / s->size;
+    return longer < s->count ? longer : s->count;
+}
+
 /* MOVS, CMPS: an element at rSI that faults comes before one at rDI that segmentation refuses. */
 static void string_refused(const String *s, Gva from, MmuAccess access)
 {
@@ -150,6 +177,7 @@ void ex_movs(BtCpu *cpu, const Insn *insn)
         const uint8_t *source = n ? bt_host_page(cpu, from, MMU_READ) : NULL;
         uint8_t *target = source ? bt_host_page(cpu, to, MMU_WRITE) : NULL;
         if (target) {
+            n = string_longer(&s, from, source, to, target, n);
             host_movs(&s, target, source, n);
         } else {
             bt_store(cpu, to, s.size, bt_load(cpu, from, s.size));
@@ -171,6 +199,7 @@ void ex_stos(BtCpu *cpu, const Insn *insn)
         uint64_t n = string_run(&s, X86_RDI, to, MMU_WRITE);
         uint8_t *target = n ? bt_host_page(cpu, to, MMU_WRITE) : NULL;
         if (target) {
+            n = string_longer(&s, 0, NULL, to, target, n);
             host_stos(&s, target, n, cpu->gpr[X86_RAX]);
         } else {
             bt_store(cpu, to, s.size, cpu->gpr[X86_RAX]);

@@ -33,19 +33,65 @@ START_TEST(movs_over_pages)
     for (unsigned page = 0; page < 7; page++) /* not contiguous: every second virtual page elsewhere */
         fx_put(TABLES + 0x3000 + (0x41 + page) * 8, 8, (uint64_t)(0x60 + page * 2) << 12 | 7);
     mmu_flush(&fx->mmu, true);
-    fx->gpr[X86_RCX] = n;
-    fx->gpr[X86_RSI] = moves[_i].is_down ? from + bytes - size : from;
-    fx->gpr[X86_RDI] = moves[_i].is_down ? to + bytes - size : to;
-    if (moves[_i].is_down)
-        bt_set_flags(fx, X86_FLAG_DF);
-    ck_assert_int_eq(fx_run(ex_movs, insn_rep(size == 1 ? 0xa4 : 0xa5, size)), FX_DONE);
-    ck_assert_uint_eq(fx->gpr[X86_RCX], 0);
-    ck_assert_uint_eq(fx->gpr[X86_RDI], moves[_i].is_down ? to - size : to + bytes);
-    ck_assert_uint_eq(fx->gpr[X86_RSI], moves[_i].is_down ? from - size : from + bytes);
-    for (unsigned i = 0; i < bytes; i++) {
-        Gva gva = to + i;
-        Gpa gpa = gva < 0x41000 ? gva : ((0x60 + ((gva >> 12) - 0x41) * 2) << 12) + (gva & 0xfff);
-        ck_assert_msg(fx_ram[gpa] == fx_ram[from + i], "row %d byte %u", _i, i);
+    for (unsigned round = 0; round < 2; round++) { /* with an empty TLB, and a full one, which makes longer runs where pages are contiguous */
+        memset(fx_ram + 0x40000, 0, 0x1000);
+        memset(fx_ram + 0x60000, 0, 0xe000);
+        fx->gpr[X86_RCX] = n;
+        fx->gpr[X86_RSI] = moves[_i].is_down ? from + bytes - size : from;
+        fx->gpr[X86_RDI] = moves[_i].is_down ? to + bytes - size : to;
+        if (moves[_i].is_down)
+            bt_set_flags(fx, X86_FLAG_DF);
+        ck_assert_int_eq(fx_run(ex_movs, insn_rep(size == 1 ? 0xa4 : 0xa5, size)), FX_DONE);
+        ck_assert_uint_eq(fx->gpr[X86_RCX], 0);
+        ck_assert_uint_eq(fx->gpr[X86_RDI], moves[_i].is_down ? to - size : to + bytes);
+        ck_assert_uint_eq(fx->gpr[X86_RSI], moves[_i].is_down ? from - size : from + bytes);
+        for (unsigned i = 0; i < bytes; i++) {
+            Gva gva = to + i;
+            Gpa gpa = gva < 0x41000 ? gva : ((0x60 + ((gva >> 12) - 0x41) * 2) << 12) + (gva & 0xfff);
+            ck_assert_msg(fx_ram[gpa] == fx_ram[from + i], "row %d byte %u", _i, i);
+        }
+    }
+}
+END_TEST
+
+/* A run over pages in a row ends where the row does, here at a page that has become read-only. */
+START_TEST(long_runs_end_with_the_row)
+{
+    fx_long();
+    memset(fx_ram + 0x40000, 0, 0x6000);
+    for (unsigned round = 0; round < 2; round++) {
+        fx->gpr[X86_RCX] = 0x5000;
+        fx->gpr[X86_RDI] = 0x40800;
+        fx->gpr[X86_RAX] = round + 1;
+        if (!round) {
+            ck_assert_int_eq(fx_run(ex_stos, insn_rep(0xaa, 1)), FX_DONE);
+            continue;
+        }
+        fx_page(0x43000, 5);
+        mmu_invlpg(&fx->mmu, 0x43000);
+        ck_assert_int_eq(fx_run(ex_stos, insn_rep(0xaa, 1)), X86_EXC_PF);
+        ck_assert_uint_eq(fx->exception.cr2, 0x43000);
+        ck_assert_uint_eq(fx->gpr[X86_RDI], 0x43000);
+        ck_assert_uint_eq(fx->gpr[X86_RCX], 0x5000 - 0x2800);
+    }
+    for (unsigned i = 0; i < 0x5000; i++)
+        ck_assert_uint_eq(fx_ram[0x40800 + i], i < 0x2800 ? 2 : 1);
+}
+END_TEST
+
+/* With a full TLB the bytes that were just written are read again, over pages in a row. */
+START_TEST(long_runs_overlap)
+{
+    fx_long();
+    for (unsigned round = 0; round < 2; round++) {
+        memset(fx_ram + DATA, 0, 0x4000);
+        fx_put(DATA, 4, 0x04030201);
+        fx->gpr[X86_RCX] = 0x3000;
+        fx->gpr[X86_RSI] = DATA;
+        fx->gpr[X86_RDI] = DATA + 3;
+        ck_assert_int_eq(fx_run(ex_movs, insn_rep(0xa4, 1)), FX_DONE);
+        for (unsigned i = 0; i < 0x3003; i++)
+            ck_assert_uint_eq(fx_ram[DATA + i], i % 3 + 1);
     }
 }
 END_TEST
@@ -292,6 +338,8 @@ int main(void)
     tcase_add_checked_fixture(tcase, fx_setup, fx_teardown);
     tcase_add_loop_test(tcase, movs_over_pages, 0, (int)(sizeof moves / sizeof moves[0]));
     tcase_add_test(tcase, movs_overlap_repeats_pattern);
+    tcase_add_test(tcase, long_runs_end_with_the_row);
+    tcase_add_test(tcase, long_runs_overlap);
     tcase_add_test(tcase, fault_keeps_progress);
     tcase_add_test(tcase, pauses_when_polled);
     tcase_add_test(tcase, sixteen_bit_addresses_wrap);
