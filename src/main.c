@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "bt/bt.h"
+#include "bt/dump.h"
 #include "cli/command.h"
 #include "config/config.h"
 #include "core/error.h"
@@ -83,6 +84,16 @@ static gboolean sandbox_begin(const Config *config, GError **error)
     return sandbox->is_off || sandbox_start(&params, error);
 }
 
+/* Listings of code are asked for by logs and by monitors; of a monitor behind Ctrl-A when somebody sits at the terminal. */
+static bool wants_listings(const Config *config)
+{
+    bool shares_terminal = false;
+    for (unsigned i = 0; i < config->nserials; i++)
+        shares_terminal = shares_terminal || config->serial_mon[i];
+    return config->log_mask & (LOG_BT | LOG_VERIFY) || config->monitor || config->monitors->len || config->controls->len ||
+           (shares_terminal && isatty(STDIN_FILENO));
+}
+
 static int guest_run(Config *config)
 {
     g_autoptr(GError) error = NULL;
@@ -108,6 +119,7 @@ static int guest_run(Config *config)
     switcher_set_helper(vm_switcher(vm), slat_helper);
     monitor_attach(monitor, vm, host_this);
     gdb_server_attach(gdb, vm);
+    dump_prepare(wants_listings(config));
     if (!sandbox_begin(config, &error))
         return fail(error);
     g_autofree char *message = NULL;

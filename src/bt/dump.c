@@ -1,24 +1,70 @@
-/* The printer of code.  Capstone's only user besides the tests. */
+/* The printer of code.  Capstone's only user besides the tests: loaded when it is wanted, since most of what the dynamic linker does at a start would
+ * be its tables' (77 000 relocations). */
 #include "bt/dump.h"
 
 #include <capstone/capstone.h>
+#include <dlfcn.h>
 #include <glib.h>
+#include <string.h>
+
+#define LIBRARY "libcapstone.so.4"
+
+#define FUNCTIONS(F) F(cs_open) F(cs_malloc) F(cs_disasm_iter) F(cs_free)
+static struct {
+#define FUNCTION(name) __typeof__(name) *name;
+    FUNCTIONS(FUNCTION)
+#undef FUNCTION
+} capstone;
+
+static enum { UNKNOWN, LOADED, ABSENT } library;
+
+static bool library_load(void)
+{
+    void *opened = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    const struct {
+        const char *name;
+        void *at; /* a pointer to a function */
+    } functions[] = {
+#define FUNCTION(name) { #name, &capstone.name },
+        FUNCTIONS(FUNCTION)
+#undef FUNCTION
+    };
+    for (size_t i = 0; opened && i < G_N_ELEMENTS(functions); i++) {
+        void *function = dlsym(opened, functions[i].name);
+        if (!function)
+            return false;
+        memcpy(functions[i].at, &function, sizeof function);
+    }
+    return opened;
+}
+
+void dump_prepare(bool is_wanted)
+{
+    if (library == UNKNOWN)
+        library = is_wanted && library_load() ? LOADED : ABSENT;
+}
+
+bool dump_is_ready(void)
+{
+    dump_prepare(true);
+    return library == LOADED;
+}
 
 /* Appends the lines for @n bytes, each begun with @indent. */
 static void append_code(GString *out, const char *indent, const uint8_t *code, size_t n, uint64_t address, unsigned code_size)
 {
     static __thread csh handles[9]; /* by code size; opening one takes longer than a block */
     cs_mode mode = code_size == 8 ? CS_MODE_64 : code_size == 4 ? CS_MODE_32 : CS_MODE_16;
-    if (!handles[code_size] && cs_open(CS_ARCH_X86, mode, &handles[code_size]) != CS_ERR_OK) {
+    if (!dump_is_ready() || (!handles[code_size] && capstone.cs_open(CS_ARCH_X86, mode, &handles[code_size]) != CS_ERR_OK)) {
         g_string_append_printf(out, "%s(no disassembler)\n", indent);
         return;
     }
     csh handle = handles[code_size];
-    cs_insn *insn = cs_malloc(handle);
+    cs_insn *insn = capstone.cs_malloc(handle);
     while (n > 0) {
         const uint8_t *start = code;
         g_string_append_printf(out, "%s%012" G_GINT64_MODIFIER "x  ", indent, address);
-        if (cs_disasm_iter(handle, &code, &n, &address, insn)) {
+        if (capstone.cs_disasm_iter(handle, &code, &n, &address, insn)) {
             for (size_t i = 0; i < 12; i++) {
                 if (i < insn->size)
                     g_string_append_printf(out, "%02x", start[i]);
@@ -31,7 +77,7 @@ static void append_code(GString *out, const char *indent, const uint8_t *code, s
             code++, n--, address++;
         }
     }
-    cs_free(insn, 1);
+    capstone.cs_free(insn, 1);
 }
 
 char *dump_code(const uint8_t *host, size_t n, uint64_t address, unsigned code_size)

@@ -6,6 +6,11 @@
 
 #include "bt/cache.h"
 
+/* dump_prepare: loads the disassembler, or settles that there is none: in the sandbox nothing is loaded.  Without this call, whoever needs it first
+ * loads it.  dump_is_ready: there is one.  Thread: main, before others want listings. */
+void dump_prepare(bool is_wanted);
+bool dump_is_ready(void);
+
 /**
  * dump_code:
  * @host: @n bytes of code     @address: what the first byte's address is shown as     @code_size: 2, 4 or 8
