@@ -4,6 +4,7 @@
  */
 #include "bt/decode.h"
 
+#include <glib.h>
 #include <string.h>
 
 #include "bt/insn-table.h"
@@ -41,20 +42,25 @@ void insn_decode_init(void)
 {
     if (is_built)
         return;
-    unsigned used = 0;
-    for (unsigned map = 0; map < 4; map++) {
-        for (unsigned opcode = 0; opcode < 256; opcode++) {
-            chain_start[map][opcode] = (uint16_t)used;
-            for (const InsnRow *row = insn_table; row->name; row++) {
-                if (row->map != map || opcode < row->opcode_first || opcode > row->opcode_last || used == CHAIN_MAX)
-                    continue;
-                chain_row[used++] = row;
-                chain_count[map][opcode]++;
-                if (row_uses_modrm(row))
-                    opcode_has_modrm[map][opcode] = true;
-            }
+    for (const InsnRow *row = insn_table; row->name; row++) {
+        for (unsigned opcode = row->opcode_first; opcode <= row->opcode_last; opcode++) {
+            chain_count[row->map][opcode]++;
+            if (row_uses_modrm(row))
+                opcode_has_modrm[row->map][opcode] = true;
         }
     }
+    unsigned used = 0;
+    uint16_t end[4][256];
+    for (unsigned map = 0; map < 4; map++) {
+        for (unsigned opcode = 0; opcode < 256; opcode++) {
+            chain_start[map][opcode] = end[map][opcode] = (uint16_t)used;
+            used += chain_count[map][opcode];
+        }
+    }
+    g_assert(used <= CHAIN_MAX);
+    for (const InsnRow *row = insn_table; row->name; row++)
+        for (unsigned opcode = row->opcode_first; opcode <= row->opcode_last; opcode++)
+            chain_row[end[row->map][opcode]++] = row;
     is_built = true;
 }
 

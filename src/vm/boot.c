@@ -152,6 +152,17 @@ gboolean boot_fail(const BootJob *job, GError **error, const char *format, ...)
     return FALSE;
 }
 
+/* The pages of a mapped file that are copied next, in one go: a fault for each sixteen of them takes longer than the copy (Linux 5.14). */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+static void file_fetch(const void *data, uint64_t size)
+{
+    uintptr_t start = page_of((uintptr_t)data);
+    if (size >= 16 * PAGE_SIZE)
+        madvise((void *)start, (uintptr_t)data + size - start, MADV_POPULATE_READ); /* refused: the faults come one by one */
+}
+
 gboolean boot_put(const BootJob *job, Gpa start, const void *data, uint64_t size, uint64_t zero_size, const char *what, GError **error)
 {
     uint64_t total = size + zero_size;
@@ -159,6 +170,7 @@ gboolean boot_put(const BootJob *job, Gpa start, const void *data, uint64_t size
     if (!at)
         return boot_fail(job, error, "%s (%" G_GUINT64_FORMAT " bytes at 0x%" G_GINT64_MODIFIER "x) does not fit into guest memory; "
                          "give a larger -m", what, total, start);
+    file_fetch(data, size);
     memcpy(at, data, size);
     memset(at + size, 0, zero_size);
     ram_wrote(job->ram, start, total);
