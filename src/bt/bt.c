@@ -274,7 +274,9 @@ static void bt_cpu_set_irq(Cpu *base, bool level)
 static void bt_cpu_nmi(Cpu *base)
 {
     BtCpu *cpu = bt_cpu(base);
-    __atomic_store_n(&cpu->nmi_line, 1, __ATOMIC_SEQ_CST);
+    uint32_t n = __atomic_load_n(&cpu->nmi_line, __ATOMIC_RELAXED);
+    while (n < 2 && !__atomic_compare_exchange_n(&cpu->nmi_line, &n, n + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        ;
     __atomic_store_n(&cpu->poll_kick, 1, __ATOMIC_SEQ_CST);
 }
 

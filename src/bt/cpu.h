@@ -101,7 +101,7 @@ struct BtCpu {
         };
     };
     uint32_t irq_line; /* INTR input, 0 or 1; atomic, written from outside */
-    uint32_t nmi_line; /* NMIs latched, 0 or 1; atomic */
+    uint32_t nmi_line; /* NMIs to take: one at once and one latched behind it; atomic.  bt_nmi_unmask() */
 
     uint32_t mode;   /* MODE_* */
     uint8_t cpl;     /* 0–3; 3 in virtual-8086 mode, 0 in real mode */

@@ -107,7 +107,7 @@ static void deliver_interrupts(BtCpu *cpu)
     if (cpu->interrupt_shadow)
         return;
     if (__atomic_load_n(&cpu->nmi_line, __ATOMIC_ACQUIRE) && !cpu->nmi_masked) {
-        __atomic_store_n(&cpu->nmi_line, 0, __ATOMIC_SEQ_CST);
+        __atomic_sub_fetch(&cpu->nmi_line, 1, __ATOMIC_SEQ_CST);
         cpu->halted = false;
         bt_nmi_deliver(cpu);
         return;

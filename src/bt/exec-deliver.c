@@ -273,3 +273,11 @@ void bt_nmi_deliver(BtCpu *cpu)
     cpu->nmi_masked = true;
     bt_interrupt_deliver(cpu, X86_EXC_NMI);
 }
+
+void bt_nmi_unmask(BtCpu *cpu)
+{
+    uint32_t too_many = 2;
+    if (cpu->nmi_masked)
+        __atomic_compare_exchange_n(&cpu->nmi_line, &too_many, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    cpu->nmi_masked = false;
+}

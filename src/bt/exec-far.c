@@ -433,7 +433,7 @@ void ex_iret(BtCpu *cpu, const Insn *insn)
     } else {
         iret_protected(cpu, size);
     }
-    cpu->nmi_masked = false;
+    bt_nmi_unmask(cpu);
 }
 
 void ex_pushf(BtCpu *cpu, const Insn *insn)

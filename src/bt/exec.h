@@ -30,6 +30,8 @@ bool bt_deliver_pending(BtCpu *cpu);
  * Both end a HLT.  They unwind when delivery faults, like bt_deliver(). */
 bool bt_interrupt_deliver(BtCpu *cpu, unsigned vector);
 void bt_nmi_deliver(BtCpu *cpu);
+/* bt_nmi_unmask: IRET is through: an NMI latched meanwhile may come, one only.  Source: SDM 3A 6.7.1. */
+void bt_nmi_unmask(BtCpu *cpu);
 
 /* exec-debug.c.  bt_debug_trap: #DB for what is in debug_hits, and the single step if @is_step; cpu->rip is the next instruction.
  * bt_debug_fetch: #DB if a breakpoint is on the instruction at cpu->rip.  Both unwind.  bt_debug_access, bt_debug_port: note hits. */
