@@ -100,6 +100,21 @@ small_guest_test("branches", 1, ["jump to a non-canonical address: ok", "return 
 small_guest_test("long-mode", 1, ["64-bit multiply: ok", "compatibility mode: ok"])
 
 
+def many_processors_test(count):
+    @test(f"small guest smp, {count} processors")
+    def run():
+        with Machine(monitor("-m", "64", "-smp", str(count), "-no-reboot", *DEBUG_EXIT, "-kernel", small_guest("smp"), "-append", str(count))) as machine:
+            machine.expect(f"{count} processors", 120)
+            machine.expect("code written by another and own bits: ok", 20)
+            machine.expect_status(1, 20)
+            if b"WRONG" in machine.output:
+                raise Failure(f"the guest found a wrong result\n{machine.tail()}")
+
+
+many_processors_test(2)
+many_processors_test(4)
+
+
 @test("small guest selftest powers off")
 def _():
     with Machine(monitor("-m", "64", "-kernel", small_guest("selftest"), "-append", "batch")) as machine:
