@@ -146,6 +146,27 @@ START_TEST(locked_operations)
 }
 END_TEST
 
+/* Both halves together, or a sum is lost: on a page of data, on one with the other's code and on one with its own. */
+GUEST(adder_16, "mov ebp, " ROUNDS_TEXT "\n1: mov rax, [rsi]\nmov rdx, [rsi + 8]\n"
+                "2: mov rbx, rax\nmov rcx, rdx\nadd rbx, 1\nadc rcx, 1\nlock cmpxchg16b [rsi]\njnz 2b\n"
+                "dec ebp\njnz 1b\nhlt");
+static const Gpa counters_16[] = { BM_DATA + 16, OTHER_CODE + 0x810, BM_CODE + 0xff0 };
+
+START_TEST(locked_16_bytes)
+{
+    PUT(BM_CODE, adder_16);
+    PUT(OTHER_CODE, adder_16);
+    Gpa at = counters_16[_i];
+    uint64_t start = UINT64_MAX - ROUNDS; /* the carry out of the low half comes in the middle */
+    memcpy(bm_ram + at, &start, 8);
+    memset(bm_ram + at + 8, 0, 8);
+    bm_state.gpr[X86_RSI] = other_state.gpr[X86_RSI] = at;
+    run_both();
+    ck_assert_uint_eq(word(at), ROUNDS - 1);
+    ck_assert_uint_eq(word(at + 8), 2 * ROUNDS + 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("bt-peers");
@@ -155,6 +176,7 @@ int main(void)
     tcase_add_loop_test(tests, code_written_by_another, 0, 2);
     tcase_add_test(tests, code_on_fresh_pages);
     tcase_add_loop_test(tests, locked_operations, 0, 4);
+    tcase_add_loop_test(tests, locked_16_bytes, 0, 3);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
