@@ -45,6 +45,7 @@ typedef struct KvmCpu {
     bool is_cr8_stale;      /* the guest may have written the TPR in the APIC's page */
     uint64_t cr8, apic_base; /* as the machine's APIC has them */
     uint64_t spec_ctrl; /* as last loaded or saved */
+    struct kvm_guest_debug debug; /* as KVM has it */
     unsigned debug_nbreaks; /* of debug_at[]; the rest are watchpoints */
     Gva debug_at[KVM_CPU_DEBUG_POINTS];
     bool can_block_irqs;    /* KVM keeps interrupts away while stepping */
@@ -62,8 +63,10 @@ static inline const char *kvm_strerror(int errnum)
     return text ? text : "unknown error";
 }
 
-/* kvm_cpu_debug: CpuOps.debug.   kvm_cpu_debug_exit: KVM_EXIT_DEBUG. */
+/* kvm_cpu_debug: CpuOps.debug.   kvm_cpu_debug_again: after the registers have been loaded, which a single step is tied to.
+ * kvm_cpu_debug_exit: KVM_EXIT_DEBUG. */
 gboolean kvm_cpu_debug(Cpu *base, const CpuDebug *debug, GError **error);
+void kvm_cpu_debug_again(KvmCpu *cpu);
 CpuExit kvm_cpu_debug_exit(const KvmCpu *cpu);
 /* kvm_cpu_run: see CpuOps.run. */
 CpuExit kvm_cpu_run(Cpu *base);

@@ -252,6 +252,7 @@ static void kvm_cpu_load(Cpu *base, const X86State *state)
         tsc_load(cpu, state);
         KVM_CPU_IOCTL(cpu, KVM_SET_VCPU_EVENTS, &kvm->events);
     }
+    kvm_cpu_debug_again(cpu);
     cpu->halted = state->halted && !cpu->base.has_apic;
     __atomic_store_n(&cpu->nmi_line, false, __ATOMIC_SEQ_CST);
     cpu->run->cr8 = state->cr8;

@@ -47,10 +47,17 @@ gboolean kvm_cpu_debug(Cpu *base, const CpuDebug *debug, GError **error)
     if (debug && debug->steps)
         control.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | (cpu->can_block_irqs ? KVM_GUESTDBG_BLOCKIRQ : 0);
     kvm_cpu_complete(cpu);
+    cpu->debug = control;
     if (ioctl(cpu->vcpu, KVM_SET_GUEST_DEBUG, &control) >= 0)
         return TRUE;
     g_set_error(error, VMM_ERROR, VMM_ERROR_HOST, "KVM_SET_GUEST_DEBUG: %s", kvm_strerror(errno));
     return FALSE;
+}
+
+void kvm_cpu_debug_again(KvmCpu *cpu)
+{
+    if (cpu->debug.control)
+        ioctl(cpu->vcpu, KVM_SET_GUEST_DEBUG, &cpu->debug);
 }
 
 CpuExit kvm_cpu_debug_exit(const KvmCpu *cpu)

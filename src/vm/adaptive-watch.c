@@ -18,6 +18,7 @@ struct AdaptiveWatch {
     PlanMode mode; /* at @before */
     AdaptiveCounts before;
     bool allowed[PLAN_NMODES];
+    bool has_tried; /* to calibrate */
     double looked_s, refused_s[PLAN_NMODES]; /* when; 0: never */
     const char *told;                        /* the last close decision's reason; NULL: there was something else since */
     double told_s;
@@ -54,6 +55,20 @@ static void allowed_look(AdaptiveWatch *watch, double now_s)
         bool is_refused = watch->refused_s[mode] > 0 && now_s - watch->refused_s[mode] < REFUSED_S;
         watch->allowed[mode] = !is_refused && user_allows(watch->wires.modes, mode) && switcher_can(watch->wires.switcher, mode, NULL);
     }
+}
+
+/* Once, when there is something to choose: it needs KVM, and takes a moment. */
+static void host_calibrate(AdaptiveWatch *watch)
+{
+    double ns[3];
+    bool has_hardware = watch->mode != PLAN_BT || watch->allowed[PLAN_HV] || watch->allowed[PLAN_HWMMU];
+    if (watch->has_tried || !has_hardware || !watch->wires.calibrate)
+        return;
+    watch->has_tried = true;
+    if (!watch->wires.calibrate(ns))
+        return;
+    adaptive_calibrate(&watch->state, ns[0], ns[1], ns[2]);
+    log_text(LOG_SWITCH, "adaptive: on this host an exit takes %.0f ns, an emulated instruction %.0f, an exit to the monitor %.0f", ns[0], ns[1], ns[2]);
 }
 
 typedef struct Collect {
@@ -128,6 +143,7 @@ static gboolean window_ended(gpointer data)
     bool is_whole = watch->has_before && watch->mode == mode && now.exits >= watch->before.exits;
     if (is_whole) {
         allowed_look(watch, now.wall_s);
+        host_calibrate(watch);
         AdaptiveDecision decision = adaptive_decide(&watch->state, mode, watch->allowed, &watch->before, &now);
         decision_take(watch, &decision);
     }

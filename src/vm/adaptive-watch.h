@@ -16,6 +16,7 @@ typedef struct AdaptiveWatch AdaptiveWatch;
 typedef struct AdaptiveWires {
     Switcher *switcher;
     const ModeConfig *modes; /* what the user has asked for: a mode that it excludes is never chosen */
+    bool (*calibrate)(double out_ns[3]); /* what an exit, an emulated instruction, an exit to the monitor cost on this host; NULL: not to be known */
     bool (*runs)(void *opaque); /* the guest does */
     void (*counters)(void *opaque, CpuCounterFunc *row, void *row_opaque);
     void (*decided)(void *opaque, const AdaptiveDecision *decision);

@@ -22,6 +22,8 @@ static const struct {
 } rows[] = {
 #define FIELD(name) offsetof(AdaptiveCounts, name)
     { "bt-ports", FIELD(exits), true, false },         { "bt-mmio", FIELD(exits), true, false },
+    { "bt-ports", FIELD(users), true, false },         { "bt-mmio", FIELD(emulations), true, false },
+    { "kvm-exits", FIELD(users), false, true },        { "kvm-emulations", FIELD(emulations), false, true },
     { "bt-interrupts", FIELD(exits), true, false },    { "tlb-flushes", FIELD(tables), true, true },
     { "tlb-page-flushes", FIELD(tables), true, true }, { "page-faults", FIELD(tables), true, false },
     { "shadow-faults", FIELD(tables), false, true },   { "page-table-writes", FIELD(tables), false, true },
@@ -44,7 +46,22 @@ void adaptive_init(AdaptiveState *state)
     *state = (AdaptiveState){ .model = adaptive_model, .stay_s = adaptive_model.least_stay_s, .before = PLAN_NMODES };
 }
 
+void adaptive_calibrate(AdaptiveState *state, double exit_ns, double emulation_ns, double user_ns)
+{
+    AdaptiveModel *model = &state->model;
+    model->exit_ns = exit_ns;
+    model->emulation_ns = MAX(emulation_ns - exit_ns, 0);
+    model->user_ns = MAX(user_ns - exit_ns, 0);
+    model->is_calibrated = true;
+}
+
 /* --- the model --- */
+
+/* CPU seconds that what was seen in a CPU second costs by leaving the guest, @exits of them. */
+static double outside(const AdaptiveModel *model, const AdaptiveDecision *seen, double exits)
+{
+    return (exits * model->exit_ns + seen->emulations * model->emulation_ns + seen->users * model->user_ns) / 1e9;
+}
 
 static double rate(double before, double now, double seconds) { return now > before ? (now - before) / seconds : 0; }
 
@@ -67,8 +84,8 @@ static void costs_in_bt(const AdaptiveModel *model, AdaptiveDecision *seen)
 {
     double work = bt_work(model, seen);
     seen->cost[PLAN_BT] = 1 / work;
-    seen->cost[PLAN_HV] = 1 + (seen->exits + seen->tables * model->shadow_exits) / work * model->exit_ns / 1e9;
-    seen->cost[PLAN_HWMMU] = 1 + (seen->exits * model->exit_ns + seen->misses * model->nested_miss_ns) / work / 1e9;
+    seen->cost[PLAN_HV] = 1 + outside(model, seen, seen->exits + seen->tables * model->shadow_exits) / work;
+    seen->cost[PLAN_HWMMU] = 1 + (outside(model, seen, seen->exits) + seen->misses * model->nested_miss_ns / 1e9) / work;
 }
 
 static void costs_in_kvm(const AdaptiveModel *model, PlanMode mode, double system, AdaptiveDecision *seen)
@@ -78,7 +95,7 @@ static void costs_in_kvm(const AdaptiveModel *model, PlanMode mode, double syste
     /* Each exit counts as what costs most in bt. */
     seen->cost[PLAN_BT] = model->bt_factor + seen->exits / work * MAX(model->bt_exit_ns, model->bt_table_ns) / 1e9;
     if (mode == PLAN_HV) /* the other way round nothing tells what shadow paging would have to do */
-        seen->cost[PLAN_HWMMU] = 1 + MAX(seen->exits - seen->tables, 0) / work * model->exit_ns / 1e9;
+        seen->cost[PLAN_HWMMU] = 1 + outside(model, seen, MAX(seen->exits - seen->tables, 0)) / work;
 }
 
 /* --- the decision --- */
@@ -113,13 +130,18 @@ AdaptiveDecision adaptive_decide(AdaptiveState *state, PlanMode mode, const bool
     }
     double system = MIN(rate(before->system_s, now->system_s, used), 1);
     seen.exits = rate(before->exits, now->exits, used);
+    seen.emulations = rate(before->emulations, now->emulations, used);
+    seen.users = rate(before->users, now->users, used);
     seen.tables = rate(before->tables, now->tables, used);
     seen.misses = rate(before->misses, now->misses, used);
     seen.tpr = rate(before->tpr, now->tpr, used);
     if (mode == PLAN_BT) {
         costs_in_bt(model, &seen);
     } else {
-        exit_cost_learn(model, &seen, system);
+        if (model->is_calibrated)
+            system = MIN(outside(model, &seen, seen.exits + (mode == PLAN_HV ? seen.tables * MAX(model->shadow_exits - 1, 0) : 0)), 1);
+        else
+            exit_cost_learn(model, &seen, system);
         seen.exit_ns = model->exit_ns;
         costs_in_kvm(model, mode, system, &seen);
     }

@@ -2,8 +2,8 @@
  * Adaptive policy: from what an engine counts, in which mode the guest would get on fastest, and whether a switch pays.
  *
  * Pure: no clock, no switcher; adaptive-watch.h feeds it.  The measure is the CPU time that one second of the guest's own work takes in each
- * mode.  In a hardware mode, now: the host says how much of the time is not the guest's (system time).  In bt, and for a mode the guest is
- * not in: what happens per second of work, times what that costs there.  The cost of an exit is learned while in a hardware mode.
+ * mode: what happens per second of work, counted, times what that costs there.  What exits cost is measured on the host; where it could not be, a
+ * hardware mode's time outside the guest is the host's system time, and the cost of an exit is learned from that.
  * docs/adaptive.md has the model and where its numbers come from.
  */
 #pragma once
@@ -18,6 +18,8 @@ typedef struct AdaptiveCounts {
     double wall_s;
     double vcpu_s;   /* CPU time of the vCPUs' threads */
     double system_s; /* of the process in the host's kernel */
+    double emulations; /* bt: MMIO, which the host's kernel would emulate.  Else: what it emulates */
+    double users;    /* bt: ports.  Else: exits to the monitor */
     double exits;    /* bt: what would be an exit (ports, MMIO, interrupts).  Else: exits of the CPU */
     double tables;   /* bt: flushes, INVLPG, page faults: what shadow paging would have to see.  Else: those of exits that are about paging */
     double misses;   /* bt: of the software TLB.  Else 0: the CPU does not tell */
@@ -31,7 +33,9 @@ void adaptive_count(AdaptiveCounts *counts, PlanMode mode, const char *name, uin
 typedef struct AdaptiveModel {
     double bt_factor;             /* CPU time in bt of one second of work in which nothing happens */
     double bt_exit_ns, bt_table_ns, bt_miss_ns;
-    double exit_ns;               /* learned */
+    double exit_ns;               /* measured (adaptive_calibrate()), or learned */
+    double emulation_ns, user_ns; /* of an emulated instruction and an exit to the monitor, more than of an exit; measured, else 0 */
+    bool is_calibrated;
     double shadow_exits;          /* that one table event costs in hv */
     double nested_miss_ns;        /* hwmmu: of what is a miss in bt */
     double least_gain;            /* part of the CPU time that a switch must save */
@@ -67,11 +71,15 @@ typedef struct AdaptiveDecision {
     double cost[PLAN_NMODES];  /* CPU seconds for a second of work; 0: not allowed or not known */
     double gain;               /* part of the CPU time that @to saves */
     double load;               /* CPUs in use */
-    double exits, tables, misses, tpr; /* a second of CPU time */
+    double exits, emulations, users, tables, misses, tpr; /* a second of CPU time */
     double exit_ns, switch_s;  /* as the model has them now */
 } AdaptiveDecision;
 
 void adaptive_init(AdaptiveState *state);
+
+/* adaptive_calibrate: what leaving the guest costs on this host, in nanoseconds (kvm/calibrate.h).  From then on nothing is learned from system time, which
+ * the host counts by ticks: a guest that leaves all the time is mostly found outside, or mostly inside, as the timer has it. */
+void adaptive_calibrate(AdaptiveState *state, double exit_ns, double emulation_ns, double user_ns);
 
 /**
  * adaptive_decide:

@@ -25,6 +25,7 @@ struct Run {
     bool finish;
     unsigned pauses; /* > 0: stand still */
     bool reset_asked;
+    bool is_new; /* not in its first state yet, which a machine that starts paused shows, too */
 
     Vcpu vcpu[CONFIG_MAX_CPUS]; /* wires.ncpus of them */
 };
@@ -107,6 +108,7 @@ int run_thread_id(Run *run, unsigned index) { return run->vcpu[index].thread_id;
 static void machine_reset(Run *run)
 {
     Vcpu *boot = &run->vcpu[0];
+    run->is_new = false;
     for (unsigned i = 0; i < run->wires.ncpus; i++) {
         Vcpu *vcpu = &run->vcpu[i];
         vcpu->init_asked = vcpu->nmi_waits = false;
@@ -210,7 +212,7 @@ static gpointer vcpu_thread(gpointer data)
     vcpu->thread_id = thread_id;
     vcpu->clock = clock;
     while (!run->finish) {
-        if (run->pauses || (vcpu->is_frozen && !run->reset_asked)) {
+        if ((run->pauses && !(run->is_new && vcpu->index == 0)) || (vcpu->is_frozen && !run->reset_asked)) {
             park(vcpu, &vcpu->wake);
         } else if (run->reset_asked && vcpu->index == 0) {
             vcpu->is_parked = false;
@@ -352,6 +354,7 @@ Run *run_new(const RunWires *wires, GError **error)
     g_cond_init(&run->stopped);
     run->pauses = wires->start_paused ? 1 : 0;
     run->reset_asked = true; /* power-on */
+    run->is_new = wires->start_paused && !wires->awaits_state;
     run->tsc_offset = (int64_t)(0 - __rdtsc());
     for (unsigned i = 0; i < wires->ncpus; i++) {
         Vcpu *vcpu = &run->vcpu[i];

@@ -28,6 +28,7 @@ typedef struct RunWires {
     GMutex *lock;
     Boot *boot;
     bool start_paused;
+    bool awaits_state; /* a saved machine will be loaded: it is not put into its first state before */
     bool wants_engine_apic; /* CpuConfig.wants_apic */
     /* What only the machine can decide; called on a vCPU's thread with the lock held. */
     void (*triple_fault)(void *opaque, const char *reason); /* ask for a reset or end */

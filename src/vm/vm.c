@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "devices/lapic.h"
+#include "kvm/calibrate.h"
 #include "kvm/kvm.h"
 #include "vm/tsc.h"
 #include "vm/vm-int.h"
@@ -361,6 +362,20 @@ static bool vm_has_ended(void *opaque)
     return vm->has_ended;
 }
 
+static bool adaptive_costs(double out_ns[3])
+{
+    KvmCosts costs;
+    g_autoptr(GError) error = NULL;
+    if (!kvm_calibrate(&costs, &error)) {
+        log_text(LOG_SWITCH, "adaptive: %s", error->message);
+        return false;
+    }
+    out_ns[0] = costs.exit_ns;
+    out_ns[1] = costs.emulation_ns;
+    out_ns[2] = costs.user_ns;
+    return true;
+}
+
 static bool adaptive_runs(void *opaque)
 {
     Vm *vm = opaque;
@@ -488,7 +503,7 @@ Vm *vm_new(const Config *config, const CpuOps *ops, GError **error)
     vm->run = run_new(&(RunWires){ .ops = ops, .ram = vm->ram, .cpuid = &vm->cpuid, .ncpus = config->ncpus,
                                    .topology = topology, .lock = &vm->lock, .boot = vm->boot,
                                    .symbols = vm->symbols,
-                                   .wants_engine_apic = vm->wants_engine_apic, .start_paused = vm->is_stopped,
+                                   .wants_engine_apic = vm->wants_engine_apic, .start_paused = vm->is_stopped, .awaits_state = vm->is_incoming,
                                    .triple_fault = guest_triple_fault, .failed = run_failed, .debug_stop = debug_stop, .engine_failed = engine_failed,
                                    .long_mode = long_mode_entered, .opaque = vm },
                       error);
@@ -600,8 +615,8 @@ int vm_run(Vm *vm, char **out_message)
     }
     run_start(vm->run, vm->board);
     if (vm->config->modes.adaptive)
-        vm->adaptive = adaptive_watch_new(&(AdaptiveWires){ .switcher = vm->switcher, .modes = &vm->config->modes, .runs = adaptive_runs,
-                                                            .counters = adaptive_counters, .decided = adaptive_decided, .opaque = vm });
+        vm->adaptive = adaptive_watch_new(&(AdaptiveWires){ .switcher = vm->switcher, .modes = &vm->config->modes, .calibrate = adaptive_costs,
+                                                            .runs = adaptive_runs, .counters = adaptive_counters, .decided = adaptive_decided, .opaque = vm });
     if (vm->is_incoming)
         incoming_begin(vm);
     g_main_loop_run(vm->loop);

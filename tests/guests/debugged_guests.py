@@ -133,8 +133,8 @@ def register(api):
     def _():
         with tempfile.TemporaryDirectory() as work, Machine(guest(work, "-S")) as machine:
             Qmp(f"{work}/qmp")
-            said = gdb(f"{work}/gdb", "stepi", "print/x $pc", "hbreak *0x1000000", "info registers", "monitor stop", "kill")
-            expect(said, r"\$1 = 0x1000", "Hardware assisted breakpoint 1", r"rip +0x1000", r"efer +0x", "killed")
+            said = gdb(f"{work}/gdb", "print/x $pc", "stepi", "print/x $pc", "hbreak *0x1000000", "info registers", "monitor stop", "kill")
+            expect(said, r"\$1 = 0x1000", r"\$2 = 0x1000", "Hardware assisted breakpoint 1", r"rip +0x1000", r"efer +0x", "killed")
             machine.expect_status(0, 20)
 
     @test("a debugger that says anything", segue_only=True)

@@ -133,6 +133,73 @@ monitor() {
     report $? "a triple fault resets, again and again"
 }
 
+# The monitor's memory beyond guest RAM, in KiB: what is resident in mappings other than the one of the guest's size (in KiB).
+overhead() { # PID GUEST_KIB
+    awk -v guest="$2" '
+        /^[0-9a-f]+-[0-9a-f]+ / { is_guest = 0 }
+        $1 == "Size:" { is_guest = $2 == guest }
+        $1 == "Pss:" && !is_guest { sum += $2 }
+        END { print sum + 0 }' "/proc/$1/smaps"
+}
+
+# A Debian kernel at rest: how much memory its monitor has beyond the guest's, 16 MiB at most; and it goes on from a snapshot.
+linux_at_rest() { # NAME [OPTION…]
+    name=$1
+    shift
+    rm -rf "$tmp/rest" "$tmp/rest.in" "$tmp/snapshots"
+    mkdir "$tmp/snapshots"
+    mkfifo "$tmp/rest.in"
+    exec 6<>"$tmp/rest.in"
+    segue -accel "$mode" -m 256 -display none -no-reboot -serial "file:$tmp/rest" -monitor stdio -snapshot-dir "$tmp/snapshots" -kernel vmlinuz \
+        -initrd initrd -append "console=ttyS0 quiet mitigations=off segue.run=\"n=0; while [ \$n -lt 40 ]; do echo count \$n; n=\$((n + 1)); sleep 0.5; done\"" \
+        "$@" <&6 >"$tmp/rest.monitor" 2>&1 &
+    pid=$!
+    count_wait 4
+    kib=$(overhead $pid 262144)
+    [ "$kib" -gt 1000 ] && [ "$kib" -le 16384 ]
+    report $? "linux $name at rest: the monitor has $kib KiB beyond the guest's memory" "$tmp/rest.monitor"
+    echo "savevm here" >&6
+    count_wait 8
+    echo "loadvm here" >&6
+    echo "info snapshots" >&6
+    waited=0
+    while kill -0 $pid 2>/dev/null && [ $waited -lt 60 ]; do sleep 1; waited=$((waited + 1)); done
+    kill $pid 2>/dev/null
+    exec 6>&-
+    # Each count is the one before plus one, but once, where the guest was taken back; it ends by itself.
+    tr -d '\r' <"$tmp/rest" | awk '
+        $1 == "count" { if (seen && $2 != last + 1) { if ($2 <= last && $2 >= 4) back++; else wrong++ } last = $2; seen = 1 }
+        END { exit !(back == 1 && !wrong && last == 39) }' && grep -q 'SEGUE-EXIT 0' "$tmp/rest"
+    report $? "linux $name: saved, and taken back to it while it runs" "$tmp/rest"
+}
+
+count_wait() { # NUMBER: until the guest has counted so far
+    waited=0
+    while ! grep -a -q "^count $1" "$tmp/rest" 2>/dev/null && [ $waited -lt 60 ]; do sleep 1; waited=$((waited + 1)); done
+}
+
+# One packet of the debugger's protocol, and time for its answer.
+packet() { # TEXT
+    sum=0
+    for byte in $(printf '%s' "$1" | od -An -v -tu1); do sum=$(((sum + byte) % 256)); done
+    printf '+$%s#%02x' "$1" $sum
+    sleep 0.3
+}
+
+# What a debugger is told, in both engines: where the machine begins, after single steps, at a breakpoint (guest_main() of hello), and in memory. The
+# emulated AMD host has no breakpoints for its guests (docs/kvm.md).
+debugger_compare() {
+    for engine in bt "$mode"; do
+        { packet '?'; packet g; packet s; packet s; packet s; packet g
+          if [ ! -e /lab ] || [ ! -e /sys/module/kvm_amd ]; then packet 'Z1,100850,1'; packet c; sleep 1; packet g; packet 'z1,100850,1'; fi
+          packet m100000,40; packet k; } | timeout -s KILL 100 segue -accel "$engine" -m 16 -S -gdb stdio -display none -serial null -no-reboot \
+            -kernel guests/hello 2>&1 | tr '$' '\n' >"$tmp/debugger-$engine"
+        echo >>"$tmp/debugger-$engine"
+    done
+    [ "$(grep -c 'T05' "$tmp/debugger-bt")" -ge 4 ] && cmp -s "$tmp/debugger-bt" "$tmp/debugger-$mode"
+    report $? "debugger: bt and $mode answer the same" "$tmp/debugger-$mode"
+}
+
 test-kvm-device >"$tmp/device" 2>&1
 report $? "device: state there and back, kicks, refused states" "$tmp/device" "$tmp/device"
 guest_compare hello 1
@@ -143,6 +210,7 @@ guest_compare real-mode 7
 guest_compare long-mode 6
 if [ "$mode" = hv ]; then other=hwmmu; else other=hv; fi
 refused "$other while $mode is loaded" $other "reload it"
+debugger_compare
 if [ ! -e /sys/module/kvm_intel ] || [ ! -e /lab ]; then
     monitor
     [ ! -e /lab ] || lab_checks
@@ -151,6 +219,7 @@ linux_boot "64-bit" vmlinuz initrd
 if [ ! -e /sys/module/kvm_intel ] || [ ! -e /lab ]; then # the emulated Intel host is too slow for more than one
     linux_boot "64-bit, kernel-irqchip=off" vmlinuz initrd -machine pc,kernel-irqchip=off
     linux_boot "64-bit, -smp 2" vmlinuz initrd -smp 2
+    linux_at_rest "64-bit"
 fi
 # 32-bit Linux: not on the emulated Intel host, and on the emulated AMD host with PAE only without nested paging (docs/kvm.md).
 if [ -e vmlinuz32 ] && { [ ! -e /lab ] || [ "$mode" = hv ]; }; then
