@@ -8,6 +8,7 @@
 #define LEARN_EXITS   500.0 /* in a second, and */
 #define LEARN_SYSTEM  0.01 /* that part of it in the kernel: enough to learn from */
 #define LEARN_WEIGHT  0.5
+#define MUCH_THE_SAME 1.05 /* of two modes to go to: hwmmu, in which page tables cost nothing */
 #define LONGEST_STAY  16.0 /* times least_stay_s */
 
 const AdaptiveModel adaptive_model = {
@@ -148,7 +149,7 @@ AdaptiveDecision adaptive_decide(AdaptiveState *state, PlanMode mode, const bool
     for (PlanMode other = 0; other < PLAN_NMODES; other++) {
         if (other != mode && !allowed[other])
             seen.cost[other] = 0;
-        else if (seen.cost[other] > 0 && seen.cost[other] < seen.cost[seen.to])
+        else if (seen.cost[other] > 0 && seen.cost[other] < seen.cost[seen.to] * (other == PLAN_HWMMU && seen.to != mode ? MUCH_THE_SAME : 1))
             seen.to = other;
     }
     seen.gain = 1 - seen.cost[seen.to] / seen.cost[mode];

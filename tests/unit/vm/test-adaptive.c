@@ -130,6 +130,33 @@ START_TEST(test_learns_exits)
 }
 END_TEST
 
+/* What the host's kernel calls system time may be wrong; what exits cost has been measured. */
+START_TEST(test_calibrated)
+{
+    static const Shown little = { 1, 0.05, 18e3, 0, 0 }, much = { 1, 0.9, 1e3, 0, 0 };
+    adaptive_calibrate(&state, 48000, 90000, 120000);
+    window(PLAN_HWMMU, every, little);
+    AdaptiveDecision decision = window(PLAN_HWMMU, every, little);
+    ck_assert_int_eq(decision.action, ADAPTIVE_SWITCH);
+    ck_assert_int_eq(decision.to, PLAN_BT);
+    ck_assert(decision.cost[PLAN_HWMMU] > 1 / (1 - 18e3 * 48e-6) - 0.1 && decision.cost[PLAN_HWMMU] < 1 / (1 - 18e3 * 48e-6) + 0.1);
+    before.wall_s += 100;
+    window(PLAN_HWMMU, every, much);
+    ck_assert_int_eq(window(PLAN_HWMMU, every, much).action, ADAPTIVE_STAY);
+    ck_assert(state.model.exit_ns > 47999 && state.model.exit_ns < 48001);
+    /* An emulated instruction costs more than an exit, one that the monitor carries out as much as an exit to it. */
+    AdaptiveCounts now = before;
+    now.wall_s += 1;
+    now.vcpu_s += 1;
+    now.exits += 2000;
+    now.emulations += 1000;
+    now.users += 1000;
+    decision = adaptive_decide(&state, PLAN_HWMMU, every, &before, &now);
+    double outside = 2000 * 48e-6 + 1000 * (90e-6 - 48e-6) + 1000 * (120e-6 - 48e-6);
+    ck_assert(decision.cost[PLAN_HWMMU] > 1 / (1 - outside) - 0.001 && decision.cost[PLAN_HWMMU] < 1 / (1 - outside) + 0.001);
+}
+END_TEST
+
 static const struct {
     PlanMode mode;
     const char *name;
@@ -160,6 +187,7 @@ int main(void)
     tcase_add_test(tcase, test_dear_switch);
     tcase_add_test(tcase, test_votes_are_in_a_row);
     tcase_add_test(tcase, test_learns_exits);
+    tcase_add_test(tcase, test_calibrated);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
