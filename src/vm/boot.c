@@ -1,9 +1,11 @@
 #include "vm/boot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/error.h"
 
@@ -15,12 +17,15 @@ struct Boot {
     GMappedFile *kernel, *bios;
     GPtrArray *modules;      /* BootFile, what -initrd names; mapped in module_maps */
     GPtrArray *module_maps;  /* GMappedFile */
+    GArray *sources;         /* BootSource */
     GPtrArray *module_texts; /* char *, name and arguments: a multiboot module's command line */
     bool has_long_mode;
     bool has_rom; /* the firmware's slot has been added to RAM */
 };
 
-static GMappedFile *file_map(const char *what, const char *name, GError **error)
+static void source_clear(gpointer data) { close(((BootSource *)data)->fd); }
+
+static GMappedFile *file_map(Boot *boot, const char *what, const char *name, GError **error)
 {
     struct stat info;
     if (stat(name, &info) == 0 && !S_ISREG(info.st_mode)) {
@@ -28,17 +33,19 @@ static GMappedFile *file_map(const char *what, const char *name, GError **error)
         return NULL;
     }
     GError *cause = NULL;
-    GMappedFile *file = g_mapped_file_new(name, FALSE, &cause);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    int errnum = errno;
+    GMappedFile *file = fd >= 0 ? g_mapped_file_new_from_fd(fd, FALSE, &cause) : NULL;
     if (!file) {
-        const char *text = errno ? g_strerror(errno) : cause->message;
-        if (g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_NOENT))
-            text = "No such file or directory";
-        else if (g_error_matches(cause, G_FILE_ERROR, G_FILE_ERROR_ACCES))
-            text = "Permission denied";
+        const char *text = fd < 0 ? g_strerror(errnum) : cause->message;
         g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "could not load %s '%s': %s", what, name, text);
-        g_error_free(cause);
+        g_clear_error(&cause);
+        if (fd >= 0)
+            close(fd);
         return NULL;
     }
+    BootSource source = { .data = (const uint8_t *)g_mapped_file_get_contents(file), .size = g_mapped_file_get_length(file), .fd = fd };
+    g_array_append_val(boot->sources, source);
     if (!g_mapped_file_get_length(file)) {
         g_set_error(error, VMM_ERROR, VMM_ERROR_USAGE, "could not load %s '%s': the file is empty", what, name);
         g_mapped_file_unref(file);
@@ -76,7 +83,7 @@ static gboolean modules_open(Boot *boot, const char *option, GError **error)
         char *space = strchr(name, ' ');
         if (space && !g_file_test(name, G_FILE_TEST_EXISTS))
             *space = 0;
-        GMappedFile *map = file_map("initrd", name, error);
+        GMappedFile *map = file_map(boot, "initrd", name, error);
         if (!map)
             return FALSE;
         g_ptr_array_add(boot->module_maps, map);
@@ -97,9 +104,11 @@ Boot *boot_open(const BootParams *params, GError **error)
     boot->modules = g_ptr_array_new_with_free_func(g_free);
     boot->module_maps = g_ptr_array_new_with_free_func((GDestroyNotify)g_mapped_file_unref);
     boot->module_texts = g_ptr_array_new_with_free_func(g_free);
+    boot->sources = g_array_new(FALSE, FALSE, sizeof(BootSource));
+    g_array_set_clear_func(boot->sources, source_clear);
     if (params->kernel) {
         boot->kernel_name = g_strdup(params->kernel);
-        boot->kernel = file_map("kernel", params->kernel, error);
+        boot->kernel = file_map(boot, "kernel", params->kernel, error);
         if (!boot->kernel)
             return NULL;
         boot->initrd_option = g_strdup(params->initrd);
@@ -113,7 +122,7 @@ Boot *boot_open(const BootParams *params, GError **error)
                     "nothing to boot: give -kernel FILE or -bios FILE, or install the seabios package (%s is missing)", DEFAULT_BIOS);
         return NULL;
     }
-    boot->bios = file_map("BIOS", bios, error);
+    boot->bios = file_map(boot, "BIOS", bios, error);
     if (!boot->bios)
         return NULL;
     size_t size = g_mapped_file_get_length(boot->bios);
@@ -133,6 +142,7 @@ void boot_free(Boot *boot)
     g_clear_pointer(&boot->bios, g_mapped_file_unref);
     g_ptr_array_free(boot->modules, TRUE);
     g_ptr_array_free(boot->module_maps, TRUE);
+    g_array_free(boot->sources, TRUE);
     g_ptr_array_free(boot->module_texts, TRUE);
     g_free(boot->kernel_name);
     g_free(boot->initrd_option);
@@ -152,15 +162,23 @@ gboolean boot_fail(const BootJob *job, GError **error, const char *format, ...)
     return FALSE;
 }
 
-/* The pages of a mapped file that are copied next, in one go: a fault for each sixteen of them takes longer than the copy (Linux 5.14). */
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
-static void file_fetch(const void *data, uint64_t size)
+/* Reads what is mapped at @data from its file.  False: there is none, or it is not what it was. */
+static bool source_read(const BootJob *job, uint8_t *at, const uint8_t *data, uint64_t size)
 {
-    uintptr_t start = page_of((uintptr_t)data);
-    if (size >= 16 * PAGE_SIZE)
-        madvise((void *)start, (uintptr_t)data + size - start, MADV_POPULATE_READ); /* refused: the faults come one by one */
+    for (guint i = 0; job->sources && i < job->sources->len; i++) {
+        const BootSource *source = &g_array_index(job->sources, BootSource, i);
+        uint64_t offset = (uint64_t)(data - source->data), done = 0;
+        if (data < source->data || offset > source->size || size > source->size - offset)
+            continue;
+        while (done < size) {
+            ssize_t n = pread(source->fd, at + done, size - done, (off_t)(offset + done));
+            if (n <= 0)
+                return false;
+            done += (uint64_t)n;
+        }
+        return true;
+    }
+    return false;
 }
 
 gboolean boot_put(const BootJob *job, Gpa start, const void *data, uint64_t size, uint64_t zero_size, const char *what, GError **error)
@@ -170,8 +188,8 @@ gboolean boot_put(const BootJob *job, Gpa start, const void *data, uint64_t size
     if (!at)
         return boot_fail(job, error, "%s (%" G_GUINT64_FORMAT " bytes at 0x%" G_GINT64_MODIFIER "x) does not fit into guest memory; "
                          "give a larger -m", what, total, start);
-    file_fetch(data, size);
-    memcpy(at, data, size);
+    if (!source_read(job, at, data, size))
+        memcpy(at, data, size);
     memset(at + size, 0, zero_size);
     ram_wrote(job->ram, start, total);
     return TRUE;
@@ -259,6 +277,7 @@ static gboolean image_load(Boot *boot, Ram *ram, uint64_t rsdp, X86State *out_st
         .initrd_option = boot->initrd_option,
         .modules = boot->modules,
         .module_texts = boot->module_texts,
+        .sources = boot->sources,
         .append = boot->append,
         .has_long_mode = boot->has_long_mode,
         .rsdp = rsdp,

@@ -57,12 +57,20 @@ typedef struct BootFile {
     const char *name;
 } BootFile;
 
+/* The open file of mapped bytes: reading costs half of what a copy does, which has to map each page first. */
+typedef struct BootSource {
+    const uint8_t *data;
+    size_t size;
+    int fd;
+} BootSource;
+
 typedef struct BootJob {
     Ram *ram;
     BootFile kernel, initrd; /* initrd.data NULL: none */
     const char *initrd_option; /* as given: multiboot reads a list */
     GPtrArray *modules;      /* BootFile *, in the order of -initrd */
     GPtrArray *module_texts; /* char *: their command lines */
+    const GArray *sources;   /* BootSource: files behind what boot_put() is given; NULL: none */
     const char *append;      /* never NULL */
     bool has_long_mode;
     uint64_t rsdp;
