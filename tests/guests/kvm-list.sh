@@ -2,7 +2,7 @@
 # What scripts/test-lab runs on a host with /dev/kvm, emulated or real. Plain sh: the emulated host has busybox only.
 #   kvm-list.sh MODE   MODE is hv or hwmmu, as the KVM module is loaded
 # In the current directory: segue, test-kvm-device, guests/*, vmlinuz, initrd and, where 32-bit guests can be run, vmlinuz32 (with PAE),
-# vmlinuz686 (without), initrd32.
+# vmlinuz686 (without), initrd32; scripts/slat as slat on an emulated host.
 # Prints one line a check, "ok NAME" or "FAILED NAME" with what was seen; ends with 1 when any failed.
 mode=$1
 PATH=$PATH:.
@@ -79,23 +79,25 @@ refused() { # NAME ACCEL PATTERN: one line, exit status 3
     report $? "refused: $1" "$tmp/refused"
 }
 
-slat() { # NAME STATUS PATTERN VERB
-    segue slat "$4" >"$tmp/slat" 2>&1
+slat() { # NAME STATUS PATTERN VERB: by $slat, the program or the script
+    $slat "$4" >"$tmp/slat" 2>&1
     [ $? = "$2" ] && grep -q "$3" "$tmp/slat"
-    report $? "slat: $1" "$tmp/slat"
+    report $? "${slat##*sh }: $1" "$tmp/slat"
 }
 
 # What only an emulated host puts up with: its module is reloaded and taken away, its device is closed to others.
 lab_checks() {
     if [ "$mode" = hv ]; then to=on back=off; else to=off back=on; fi
-    slat "status" 0 "mode $mode" status
-    slat "no change" 0 already $back
-    (exec 3</dev/kvm; exec sleep 3) &
-    sleep 1
-    slat "held by a process" 6 "in use by .*sleep" $to
-    wait
-    slat "the other mode" 0 "reloaded with" $to
-    slat "and back" 0 "reloaded with" $back
+    for slat in "segue slat" "env MODPROBE=/bin/modprobe sh slat"; do # busybox has a modprobe of its own
+        slat "status" 0 "mode $mode" status
+        slat "no change" 0 already $back
+        (exec 3</dev/kvm; exec sleep 3) &
+        sleep 1
+        slat "held by a process" 6 "in use by .*sleep" $to
+        wait
+        slat "the other mode" 0 "reloaded with" $to
+        slat "and back" 0 "reloaded with" $back
+    done
     chmod 600 /dev/kvm
     su nobody -s /bin/sh -c '/lab/segue -accel kvm -kernel /lab/guests/hello' >"$tmp/refused" 2>&1
     [ $? = 3 ] && grep -q 'no permission.*group' "$tmp/refused"
