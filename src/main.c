@@ -16,6 +16,7 @@
 #include "kvm/slat.h"
 #include "monitor/monitor.h"
 #include "vm/terminal.h"
+#include "vm/tsc.h"
 #include "vm/vm.h"
 
 static int fail(const GError *error)
@@ -97,6 +98,7 @@ static bool wants_listings(const Config *config)
 static int guest_run(Config *config)
 {
     g_autoptr(GError) error = NULL;
+    tsc_begin();
     if (!log_open(config->log_mask, config->log_path, &error))
         return fail(error);
     for (guint i = 0; i < config->ignored->len; i++)

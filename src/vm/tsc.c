@@ -5,8 +5,9 @@
 #include <time.h>
 #include <x86intrin.h>
 
-#define TSC_MEASURE_NS 5000000 /* where the host's kernel does not say */
-#define TSC_COMPARE_NS 500000  /* to see that what it says is about the TSC */
+#define TSC_BASE_NS 5000000  /* between two looks at both clocks, at least */
+#define TSC_LOOKS 16u
+#define TSC_AGREE 5000.0     /* the kernel's own figure is taken when the measurement is off by less than one part in so many */
 
 static uint64_t nanoseconds(void)
 {
@@ -26,23 +27,41 @@ static double host_bogomips(void)
     return colon ? g_ascii_strtod(colon + 1, NULL) : 0;
 }
 
-static double tsc_hz_over(uint64_t duration_ns)
+/* Both clocks at the same moment: of some looks the one that took least, since a thread may be put aside in the middle of one. */
+typedef struct TscLook {
+    uint64_t tsc, ns;
+} TscLook;
+
+static TscLook tsc_look(void)
 {
-    uint64_t ns0 = nanoseconds(), tsc0 = __rdtsc(), ns1;
-    do
-        ns1 = nanoseconds();
-    while (ns1 - ns0 < duration_ns);
-    return (double)(__rdtsc() - tsc0) * 1e9 / (double)(ns1 - ns0);
+    TscLook best = { 0 };
+    uint64_t least = UINT64_MAX;
+    for (unsigned i = 0; i < TSC_LOOKS; i++) {
+        uint64_t before = __rdtsc(), ns = nanoseconds(), took = __rdtsc() - before;
+        if (took < least) {
+            least = took;
+            best = (TscLook){ .tsc = before + took / 2, .ns = ns };
+        }
+    }
+    return best;
 }
 
-/* A short measurement is off by a scheduling delay; the kernel's figure is exact, where it is about the TSC at all. */
+static TscLook first;
+
+void tsc_begin(void) { first = tsc_look(); }
+
+/*
+ * What the kernel prints is exact to a millionth, but is what it found when it booted: where that was by a look at the 8254, as on an emulated host, it
+ * corrects its clock a second later, by up to a two-thousandth, and goes on printing the first figure.  A guest that is told that gains or loses
+ * seconds a day against the host's clock.  So the two clocks are compared, over what has passed since tsc_begin().
+ */
 uint64_t tsc_hz_measure(void)
 {
-    double known = host_bogomips() * 5e5;
-    for (unsigned tries = 0; known > 0 && tries < 3; tries++) {
-        double measured = tsc_hz_over(TSC_COMPARE_NS);
-        if (known > measured * 0.98 && known < measured * 1.02)
-            return (uint64_t)known;
-    }
-    return (uint64_t)tsc_hz_over(TSC_MEASURE_NS);
+    if (!first.ns)
+        first = tsc_look();
+    while (nanoseconds() - first.ns < TSC_BASE_NS)
+        continue;
+    TscLook last = tsc_look();
+    double measured = (double)(last.tsc - first.tsc) * 1e9 / (double)(last.ns - first.ns), known = host_bogomips() * 5e5;
+    return (uint64_t)(known > measured * (1 - 1 / TSC_AGREE) && known < measured * (1 + 1 / TSC_AGREE) ? known : measured);
 }
