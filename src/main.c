@@ -1,6 +1,7 @@
 /* argv → Config → Vm → run → exit status.  The only place that prints for the user, and the only one that ends the process. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bt/bt.h"
@@ -85,14 +86,15 @@ static gboolean sandbox_begin(const Config *config, GError **error)
     return sandbox->is_off || sandbox_start(&params, error);
 }
 
-/* Listings of code are asked for by logs and by monitors; of a monitor behind Ctrl-A when somebody sits at the terminal. */
+/* Listings of code are asked for by logs and by monitors; of a monitor behind Ctrl-A when standard input is what somebody may type or write into. */
 static bool wants_listings(const Config *config)
 {
-    bool shares_terminal = false;
+    struct stat input;
+    bool shares_terminal = false, may_ask = isatty(STDIN_FILENO) || (fstat(STDIN_FILENO, &input) == 0 && (S_ISFIFO(input.st_mode) || S_ISSOCK(input.st_mode)));
     for (unsigned i = 0; i < config->nserials; i++)
         shares_terminal = shares_terminal || config->serial_mon[i];
     return config->log_mask & (LOG_BT | LOG_VERIFY) || config->monitor || config->monitors->len || config->controls->len ||
-           (shares_terminal && isatty(STDIN_FILENO));
+           (shares_terminal && may_ask);
 }
 
 static int guest_run(Config *config)

@@ -132,7 +132,7 @@ static unsigned code_size(const X86State *state)
 static void instructions_append(GString *out, const X86State *state, const uint8_t *bytes, size_t size, uint64_t address, unsigned count)
 {
     if (!dump_is_ready()) {
-        g_string_append(out, "x/i: the disassembler (package libcapstone4) is loaded at the start, when a monitor or a terminal asks for it; "
+        g_string_append(out, "x/i: the disassembler (package libcapstone4) is loaded at the start, when there is a monitor or somebody to type; "
                              "start Segue with -monitor, -qmp or -d bt\n");
         return;
     }
