@@ -174,7 +174,11 @@ saved() { # MODE…
         else
             guest_end
         fi
-        grep -a -v '^clock:' "$tmp/serial" >>"$tmp/part.all"
+        # It may have been saved in the middle of a line, whose rest comes with the next part: nothing may stand between the two.
+        grep -a -v '^clock:' "$tmp/serial" | awk -v is_last=$((step == $#)) '
+            NR > 1 { print before }
+            { before = $0 }
+            END { if (is_last) print before; else { sub(/status [0-9]+$/, "", before); printf "%s", before } }' >>"$tmp/part.all"
         rm -f "$tmp/state.$((step - 1))"
     done
     rm -f "$tmp"/state.*
